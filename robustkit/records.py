@@ -1,0 +1,190 @@
+"""The audit log and its parts: frozen, versioned, plain values. Torch is not imported here.
+
+The log is the product: every face (terminal, HTML, JUnit, exit code) only reads it.
+Accuracies are fractions in [0, 1] of *all* audited samples, misclassified ones included.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Severity = Literal["info", "low", "medium", "high"]
+Status = Literal["complete", "partial", "interrupted"]
+Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
+GateMode = Literal["no-breach", "proven", "point"]
+Outcome = Literal["misclassified", "fooled", "robust", "pending"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+class ModelRecord(Record):
+    """What was audited: `sha256` is that of the weights, "" where there is no file."""
+
+    name: str
+    sha256: str = ""
+    source: str = ""
+    preprocess: dict[str, Any] = Field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class DataRecord(Record):
+    """The samples it was audited on; `shape` is that of one picture, (C, H, W)."""
+
+    name: str
+    sha256: str = ""
+    samples: int
+    shape: tuple[int, ...] = ()
+
+
+class AttackRecord(Record):
+    """One attack of the cascade against one threat, and what it cost.
+
+    `robust_accuracy_alone` is None where the attack met only what earlier ones had left over.
+    `forwards` and `backwards` count samples passed through the model, not batches.
+    """
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    version: int = 1
+    attempted: int = 0
+    fooled: int = 0
+    lost_claims: int = 0
+    robust_accuracy_alone: float | None = None
+    robust_accuracy_so_far: float
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    batch_size: int = 0
+
+
+class ClassRecord(Record):
+    """One class: how many samples, how many right, how many still right under attack."""
+
+    label: int
+    name: str
+    samples: int
+    clean: int
+    robust: int
+    interval: tuple[float, float]
+
+
+class ThreatRecord(Record):
+    """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one."""
+
+    threat: str
+    clean_accuracy: float
+    robust_accuracy: float
+    interval: tuple[float, float]
+    samples: int
+    attacks: tuple[AttackRecord, ...] = ()
+    classes: tuple[ClassRecord, ...] = ()
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    trusted: bool = True
+
+
+class Finding(Record):
+    """Something a reader of the number must know; `id` is explained by `robustkit explain`."""
+
+    id: str
+    severity: Severity
+    message: str
+    fix: str
+    threat: str = ""
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class GateRecord(Record):
+    """One threshold and its verdict; `interval` is the one the verdict was taken from."""
+
+    threat: str
+    mode: GateMode
+    at_least: float
+    robust_accuracy: float
+    interval: tuple[float, float]
+    samples: int
+    verdict: Verdict
+    reason: str
+
+
+class SampleRecord(Record):
+    """One sample under one threat: the worst that any attack of the audit did to it.
+
+    `size` is the perturbation's norm in the threat's own norm; `attack` is the one that fooled it.
+    """
+
+    threat: str
+    index: int
+    id: str
+    label: int
+    outcome: Outcome
+    clean_prediction: int
+    clean_confidence: float
+    attack: str = ""
+    prediction: int = -1
+    confidence: float = 0.0
+    size: float = 0.0
+
+
+class Example(Record):
+    """A flip worth showing; pictures are files beside the log, relative to the run directory."""
+
+    threat: str
+    index: int
+    id: str
+    label: int
+    clean_prediction: int
+    clean_confidence: float
+    prediction: int
+    confidence: float
+    attack: str
+    size: float
+    picture: str
+
+
+class AuditLog(Record):
+    """Everything one audit found out. `samples` and `examples` lie in files of their own on disk."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    status: Status
+    version: str = ""
+    created: str = ""
+    command: str = ""
+    plan: dict[str, Any] = Field(default_factory=dict)
+    model: ModelRecord
+    data: DataRecord
+    threats: tuple[ThreatRecord, ...]
+    findings: tuple[Finding, ...] = ()
+    trusted: bool = True
+    gates: tuple[GateRecord, ...] = ()
+    environment: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    seconds: float = 0.0
+    examples: tuple[Example, ...] = ()
+    samples: tuple[SampleRecord, ...] = Field(default=(), exclude=True)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Clean accuracy, the same under every threat."""
+        return self.threats[0].clean_accuracy
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The lowest robust accuracy over the audited threats."""
+        return self.worst.robust_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `robust_accuracy`."""
+        return self.worst.interval
+
+    @property
+    def worst(self) -> ThreatRecord:
+        """The threat with the lowest robust accuracy."""
+        return min(self.threats, key=lambda threat: threat.robust_accuracy)
