@@ -1,0 +1,90 @@
+"""Reading a file of weights without running anything that came with it."""
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from robustkit.errors import RefusedError
+from robustkit.loading.sniff import Form, refuse_form, sniff
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def read_checkpoint(path: Path) -> tuple[Any, Form]:
+    """What the file at `path` holds, on the CPU, and its form.
+
+    Pickles are walked first, and one that would call anything but the rebuilding of tensors is
+    refused; then they go through PyTorch's restricted loader. Raises RefusedError for every other
+    form, each with its own reason.
+    """
+    form = sniff(path)
+    if form == "safetensors":
+        return _read_safetensors(path), form
+    if form not in ("torch zip", "torch legacy", "pickle"):
+        raise refuse_form(form, path)
+    return read_restricted(path), form
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
+def read_restricted(path: Path, *, device: str = "cpu") -> Any:
+    """Read a pickled checkpoint through the restricted loader; on "meta" only names and shapes."""
+    try:
+        with warnings.catch_warnings(), restricted():
+            warnings.simplefilter("ignore")  # of old storage types: nothing the user can change
+            return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # noqa: BLE001 - broken bytes make it raise nearly anything
+        raise _damaged(path, error) from None
+
+
+@contextmanager
+def restricted() -> Iterator[None]:
+    """Make every `torch.load` in this process restricted for a while, other libraries' too."""
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ[names[0]] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(path: Path, error: Exception) -> RefusedError:
+    first = _COLOUR.sub("", str(error)).strip().split("\n")[0].split(". ")[0]
+    return RefusedError(
+        "a complete file of weights",
+        f"{path.name}, which cannot be read ({type(error).__name__}: {first or 'it ends early'})",
+        "copy or download it again, and compare its size; or save the state dict anew",
+    )
