@@ -149,7 +149,7 @@ class Example(Record):
 
 
 class AuditLog(Record):
-    """Everything one audit found out. `samples` and `examples` lie in files of their own on disk."""
+    """Everything one audit found out; `samples` lie in a file of their own on disk."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Status

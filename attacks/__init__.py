@@ -1,0 +1,93 @@
+"""The attack catalogue: one row an attack, and `build("pgd:steps=40")`.
+
+Third parties join through the entry-point group `robustkit.attacks`, whose entries are
+`AttackInfo` rows.
+"""
+
+if __name__ != "robustkit.attacks":
+    raise ImportError(
+        "import robustkit.attacks, not attacks: the folder is mapped by pyproject.toml"
+    )
+
+import inspect
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.pgd import bim, fgsm, pgd
+from robustkit.errors import UserError
+
+LP = ("linf", "l2", "l1")
+
+_ROWS = (
+    AttackInfo(
+        "fgsm", fgsm, LP, "fixed-budget", "white-box", "2 forwards, 1 backward",
+        "Goodfellow et al. 2014, arXiv 1412.6572", "foolbox:LinfFastGradientAttack",
+    ),
+    AttackInfo(
+        "bim", bim, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Kurakin et al. 2016, arXiv 1607.02533", "foolbox:LinfBasicIterativeAttack",
+    ),
+    AttackInfo(
+        "pgd", pgd, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Madry et al. 2018, arXiv 1706.06083", "foolbox:LinfProjectedGradientDescentAttack",
+    ),
+)  # fmt: skip
+
+
+@cache
+def catalogue() -> dict[str, AttackInfo]:
+    """Every attack by name, ours first, then those of other installed packages."""
+    rows = {row.name: row for row in _ROWS}
+    for entry in entry_points(group="robustkit.attacks"):
+        row = entry.load()
+        rows.setdefault(row.name, row)
+    return rows
+
+
+def info(name: str) -> AttackInfo:
+    """The row of an attack; raises UserError with near names if there is none."""
+    rows = catalogue()
+    if name not in rows:
+        near = get_close_matches(name.lower(), rows, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see robustkit list attacks"
+        raise UserError("the name of an attack", repr(name), hint)
+    return rows[name]
+
+
+def build(text: str) -> Attack:
+    """Build an attack from `NAME[:key=value,...]`; raises UserError for what it does not take.
+
+    >>> build("pgd:steps=40,restarts=2").restarts
+    2
+    """
+    name, _, rest = text.partition(":")
+    row = info(name)
+    accepted = inspect.signature(row.build).parameters
+    settings: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in accepted or key == "name":
+            names = ", ".join(key for key in accepted if key != "name")
+            raise UserError(f"a setting of {name}: {names}", repr(part), f"write {name}:key=value")
+        settings[key] = _value(part, value, accepted[key].default)
+    return row.build(**settings)
+
+
+def _value(part: str, text: str, default: object) -> object:
+    """Read a setting as its default's kind; what defaults to None is a number."""
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError("true or false", repr(part), "write for example random_start=false")
+    if isinstance(default, str):
+        return text
+    try:
+        return int(text) if isinstance(default, int) else float(text)
+    except ValueError:
+        raise UserError("a number", repr(part), "write for example steps=40") from None
+
+
+__all__ = ["Attack", "AttackInfo", "bim", "build", "catalogue", "fgsm", "info", "pgd"]

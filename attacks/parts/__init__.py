@@ -1,0 +1,1 @@
+"""What two attacks share: where the gradient comes from, momentum, schedules, searches."""

@@ -1,0 +1,60 @@
+"""Where the gradient comes from: the model itself, or the model behind input transforms."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustkit.attacks.attack import Problem
+from robustkit.losses import Loss
+
+
+class Look(NamedTuple):
+    """What the model says at one point: logits `[B,K]`, loss `[B]`, gradient `[B,C,H,W]`."""
+
+    logits: Tensor
+    loss: Tensor
+    gradient: Tensor
+
+
+Source = Callable[[Problem, Tensor, Tensor], Look]
+"""`source(problem, x, t)`: a look at `x` in step `t` `[B]`."""
+
+
+def look(problem: Problem, x: Tensor, loss: Loss) -> Look:
+    """One forward and one backward with respect to the input alone."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = problem.model(x)
+        value = loss(logits, problem.goal)
+        gradient = problem.model.gradient(value, x)
+    return Look(logits.detach(), value.detach(), gradient)
+
+
+def glance(problem: Problem, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """One forward without a graph: logits and loss."""
+    logits = problem.model(x)
+    return logits, loss(logits, problem.goal)
+
+
+def plain(loss: Loss) -> Source:
+    """The model's own gradient at the point itself."""
+    return lambda problem, x, t: look(problem, x, loss)
+
+
+def averaged(loss: Loss, samples: int) -> Source:
+    """Expectation over the model's own randomness (EOT, Athalye et al. 2018): a mean of looks.
+
+    Logits and loss are means too, so that one lucky draw is no success.
+    """
+    if samples == 1:
+        return plain(loss)
+
+    def source(problem: Problem, x: Tensor, t: Tensor) -> Look:
+        total = look(problem, x, loss)
+        for _ in range(samples - 1):
+            total = Look(*map(torch.add, total, look(problem, x, loss)))
+        return Look(*(part / samples for part in total))
+
+    return source

@@ -1,0 +1,100 @@
+"""Projected gradient descent and its sentences: FGSM, BIM, PGD.
+
+Kurakin et al. 2016 (1607.02533), Madry et al. 2018 (1706.06083), Goodfellow et al. 2014
+(1412.6572). Deviations: the loss is the log odds, which moves as cross-entropy does and does not
+vanish when softmax saturates; the best point of the whole path counts, not the last; in l1 and l2
+the last look is followed by one exact linear step, so that a linear model is solved exactly.
+"""
+
+import torch
+from torch import Tensor
+
+from robustkit.attacks.attack import Attack, Problem, State, begin, observe
+from robustkit.attacks.parts.gradient import averaged, glance, look
+from robustkit.losses import LOSSES
+
+
+def pgd(
+    *,
+    steps: int = 20,
+    step_size: float | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    loss: str = "log-odds",
+    eot: int = 1,
+    name: str = "pgd",
+) -> Attack:
+    """Steepest ascent with projection, from a random point of the threat model.
+
+    `step_size` is in pixel units; without it, 2.5 eps / steps. `eot` averages that many looks a
+    step, for models that draw random numbers. Norms: linf, l2, l1.
+
+    >>> pgd(steps=40).steps
+    40
+    """
+    score = LOSSES[loss]
+    source = averaged(score, eot)
+
+    def lengths(problem: Problem) -> Tensor:
+        if step_size is None:
+            return problem.eps * (2.5 / steps)
+        return torch.full_like(problem.eps, step_size)
+
+    def init(problem: Problem) -> State:
+        return begin(problem, problem.random_start() if random_start else problem.x)
+
+    def step(problem: Problem, state: State) -> State:
+        seen = source(problem, state.x, state.t)
+        state = observe(problem, state, seen.logits, seen.loss)
+        x = problem.project(state.x + _ascent(problem, state, seen.gradient, lengths(problem)))
+        return state._replace(x=x, t=state.t + 1)
+
+    def finish(problem: Problem, state: State) -> State:
+        if problem.threat.norm_name == "linf":
+            return observe(problem, state, *glance(problem, state.x, score))
+        seen = look(problem, state.x, score)
+        state = observe(problem, state, seen.logits, seen.loss)
+        state = state._replace(x=problem.steepest(seen.gradient))
+        return observe(problem, state, *glance(problem, state.x, score))
+
+    size = "2.5 eps/steps" if step_size is None else step_size
+    settings = {
+        "steps": steps, "step_size": size, "restarts": restarts,
+        "random_start": random_start, "loss": loss, "eot": eot,
+    }  # fmt: skip
+    return Attack(name, init, step, steps, finish, restarts, settings=settings)
+
+
+def _ascent(problem: Problem, state: State, gradient: Tensor, size: Tensor) -> Tensor:
+    """A step of `size` `[B]` along the steepest direction; l1 has to know the walls to find it."""
+    norm = problem.threat.norm
+    if norm.name == "l1":
+        box = problem.low - state.x, problem.high - state.x
+        return norm.steepest(gradient, size, box)
+    return norm.steepest(gradient, size, None)
+
+
+def bim(*, steps: int = 10, step_size: float | None = None, loss: str = "log-odds") -> Attack:
+    """The basic iterative method (Kurakin et al. 2016): PGD without a random start."""
+    return pgd(steps=steps, step_size=step_size, random_start=False, loss=loss, name="bim")
+
+
+def fgsm(*, loss: str = "log-odds") -> Attack:
+    """The fast gradient sign method (Goodfellow et al. 2014), in every norm.
+
+    One step to the exact maximiser of the linearised loss over ball and box: in linf the sign of
+    the gradient times eps, in l2 the clipped gradient of length eps, in l1 the steepest pixels.
+    """
+    score = LOSSES[loss]
+
+    def step(problem: Problem, state: State) -> State:
+        seen = look(problem, state.x, score)
+        state = observe(problem, state, seen.logits, seen.loss)
+        return state._replace(x=problem.steepest(seen.gradient), t=state.t + 1)
+
+    def finish(problem: Problem, state: State) -> State:
+        return observe(problem, state, *glance(problem, state.x, score))
+
+    return Attack(
+        "fgsm", lambda problem: begin(problem, problem.x), step, 1, finish, settings={"loss": loss}
+    )

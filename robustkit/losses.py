@@ -1,0 +1,78 @@
+"""Losses per sample, `(logits [B, K], goal) -> [B]`: larger means nearer to the goal, always.
+
+All of them are invariant to a shift of the logits; `margin` and `log-odds` never vanish where
+softmax saturates. Few classes: DLR needs three (targeted: four) and falls back to the margin.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from robustkit.goal import Goal, rivals
+
+Loss = Callable[[Tensor, Goal], Tensor]
+
+
+def _of_label(logits: Tensor, goal: Goal) -> Tensor:
+    return logits.gather(1, goal.label[:, None]).squeeze(1)
+
+
+def margin(logits: Tensor, goal: Goal) -> Tensor:
+    """Difference of logits (Carlini & Wagner 2017, f6): positive exactly when the goal is reached.
+
+    >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), Goal(torch.tensor([0])))
+    tensor([-1.])
+    """
+    other = rivals(logits, goal.label).amax(1)
+    return goal.sign * (_of_label(logits, goal) - other)
+
+
+def log_odds(logits: Tensor, goal: Goal) -> Tensor:
+    """Log odds of the label, log p - log(1 - p), with the goal's sign.
+
+    Its gradient has the direction of cross-entropy's at every point, and it does not vanish when
+    p rounds to one: the difference between a masked model and a robust one.
+    """
+    other = rivals(logits, goal.label).logsumexp(1)
+    return goal.sign * (_of_label(logits, goal) - other)
+
+
+def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
+    """Cross-entropy as published, vanishing where softmax saturates: for comparisons only."""
+    return goal.sign * logits.log_softmax(1).gather(1, goal.label[:, None]).squeeze(1)
+
+
+def dlr(logits: Tensor, goal: Goal) -> Tensor:
+    """Difference of logits ratio (Croce & Hein 2020, eq. 6; targeted: eq. 7).
+
+    Invariant to shift and scale of the logits. With fewer than three classes (targeted: four)
+    it is undefined and the margin takes its place.
+    """
+    if logits.shape[1] < (3 if goal.target is None else 4):
+        return margin(logits, goal)
+    ordered = logits.sort(1, descending=True).values
+    truth = logits.gather(1, goal.y[:, None]).squeeze(1)
+    if goal.target is None:
+        other = rivals(logits, goal.y).amax(1)
+        return (other - truth) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
+    spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+    return (_of_label(logits, goal) - truth) / (spread + 1e-12)
+
+
+def probability_margin(logits: Tensor, goal: Goal) -> Tensor:
+    """Difference of probabilities (PMA, arXiv 2411.15210)."""
+    return margin(logits.softmax(1), goal)
+
+
+LOSSES: dict[str, Loss] = {
+    "log-odds": log_odds,
+    "cross-entropy": cross_entropy,
+    "margin": margin,
+    "dlr": dlr,
+    "probability-margin": probability_margin,
+}
+
+
+def is_degenerate(loss: str, classes: int, *, targeted: bool) -> bool:
+    """Whether `loss` falls back to the margin with that many classes."""
+    return loss == "dlr" and classes < (4 if targeted else 3)

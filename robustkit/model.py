@@ -1,0 +1,116 @@
+"""The model under test: pixels in, logits out.
+
+`Classifier` owns preprocessing, evaluation mode, frozen weights and the counters. Attacks see
+nothing of the user's module but this, and the module is left as it was found.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from robustkit.errors import RefusedError, UserError
+from robustkit.preprocess import Preprocess
+from robustkit.records import ModelRecord
+
+
+class Classifier:
+    """A user's module behind its preprocessing: `classifier(x)` is `[B, K]` float32 logits.
+
+    `x` is `[B, C, H, W]` in `bounds`. `forwards` and `backwards` count samples.
+
+    >>> model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), name="tiny")
+    >>> model(torch.zeros(2, 1, 2, 2)).shape, model.forwards
+    (torch.Size([2, 3]), 2)
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        preprocess: Preprocess | None = None,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        name: str = "model",
+        sha256: str = "",
+        source: str = "",
+        classes: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Wrap `module`; it is moved to `device`, and otherwise not touched."""
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                "a torch.nn.Module",
+                type(module).__name__,
+                "pass the network itself, not its weights",
+            )
+        self.module = module.to(device)
+        self.preprocess = preprocess or Preprocess()
+        self.bounds = bounds
+        self.name, self.sha256, self.source = name, sha256, source
+        self.classes, self.notes = tuple(classes), tuple(notes)
+        self.device = torch.device(device)
+        weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+        self.dtype = torch.float32 if weight is None else weight.dtype
+        self.forwards = 0
+        self.backwards = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits `[B, K]` in float32 for pixels `x`.
+
+        Raises RefusedError if the module's answer is no matrix of logits.
+        """
+        self.forwards += len(x)
+        logits = self.module(self.preprocess.apply(x.to(self.dtype)))
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise RefusedError(
+                f"logits of shape ({len(x)}, classes)",
+                f"{shape} from {self.name}",
+                "wrap the module so that forward returns one row of logits a picture",
+            )
+        return logits.float()
+
+    def gradient(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The gradient of `outputs.sum()` with respect to `x` alone; what is NaN becomes 0.
+
+        A model without a path from pixels to logits gives zeros, which the audit reports.
+        """
+        self.backwards += len(x)
+        if not outputs.requires_grad:
+            return torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(outputs.sum(), x, allow_unused=True)
+        if gradient is None:
+            return torch.zeros_like(x)
+        return gradient.nan_to_num_(0.0, 0.0, 0.0)
+
+    @contextmanager
+    def frozen(self, seed: int = 0) -> Iterator[None]:
+        """Evaluation mode, frozen weights and a seeded global generator; all restored after."""
+        modes = [(module, module.training) for module in self.module.modules()]
+        grads = [(weight, weight.requires_grad) for weight in self.module.parameters()]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            try:
+                self.module.eval()
+                for weight, _ in grads:
+                    weight.requires_grad_(False)
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
+                for weight, wanted in grads:
+                    weight.requires_grad_(wanted)
+
+    def record(self) -> ModelRecord:
+        """What a report says of the model."""
+        return ModelRecord(
+            name=self.name,
+            sha256=self.sha256,
+            source=self.source,
+            preprocess=self.preprocess.describe(),
+            classes=self.classes,
+            notes=self.notes,
+        )

@@ -1,0 +1,141 @@
+"""Threat models: what an attacker may do; the only place that knows the feasible set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from robustkit.draws import Draws
+from robustkit.errors import UserError
+from robustkit.norms import NORMS, Box, Norm
+
+# What float32 arithmetic may add to a distance between pixels: one unit in the last place of 1.
+ROUNDING = 2e-7
+
+
+@dataclass(frozen=True, eq=False)
+class ThreatModel:
+    """A norm, a budget in units of `bounds`, the bounds of a pixel, and an optional mask.
+
+    `eps` is a number, or `[B]` for a budget a sample. `mask` (broadcastable to `[B, C, H, W]`,
+    True where pixels may change) turns it into a patch or a region.
+
+    >>> ThreatModel.parse("linf:8/255")
+    ThreatModel('linf:8/255')
+    >>> ThreatModel("l2", 0.5).with_eps(0.25).text
+    'l2:0.25'
+    """
+
+    norm_name: str
+    eps: float | Tensor
+    bounds: tuple[float, float] = (0.0, 1.0)
+    mask: Tensor | None = None
+    written: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a norm that is not known and a budget that cannot be one."""
+        if self.norm_name not in NORMS:
+            raise _not_a_threat(f"{self.norm_name}:{self.eps}")
+        lowest = float(torch.as_tensor(self.eps).min()) if _count(self.eps) else 0.0
+        if not lowest >= 0:
+            raise UserError("a budget eps >= 0", str(self.eps), "give for example linf:8/255")
+
+    @classmethod
+    def parse(cls, text: str, bounds: tuple[float, float] = (0.0, 1.0)) -> "ThreatModel":
+        """Read `linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`; raises UserError for anything else."""
+        name, colon, budget = text.strip().lower().partition(":")
+        try:
+            eps = float(Fraction(budget.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise _not_a_threat(text) from None
+        if not colon or name not in NORMS or eps < 0:
+            raise _not_a_threat(text)
+        return cls(name, eps, bounds, written=f"{name}:{budget}")
+
+    @property
+    def norm(self) -> Norm:
+        """The norm's functions."""
+        return NORMS[self.norm_name]
+
+    @property
+    def text(self) -> str:
+        """The threat as it is written, `linf:8/255`."""
+        if self.written:
+            return self.written
+        return f"{self.norm_name}:{self.eps:g}" if isinstance(self.eps, float) else self.norm_name
+
+    def __repr__(self) -> str:
+        """The text form."""
+        return f"ThreatModel({self.text!r})"
+
+    def with_eps(self, eps: float | Tensor) -> "ThreatModel":
+        """The same threat with another budget."""
+        return replace(self, eps=eps, written="")
+
+    def take(self, index: Tensor) -> "ThreatModel":
+        """The threat of some of the samples, where eps or mask differ by sample."""
+        eps = self.eps[index] if isinstance(self.eps, Tensor) and self.eps.dim() else self.eps
+        mask = self.mask
+        if mask is not None and mask.dim() == 4 and len(mask) > 1:
+            mask = mask[index]
+        return replace(self, eps=eps, mask=mask)
+
+    def budget(self, x: Tensor) -> Tensor:
+        """The budgets `[B]` for pictures `x`."""
+        return torch.as_tensor(self.eps, dtype=x.dtype, device=x.device).expand(len(x))
+
+    def box(self, x: Tensor) -> Box:
+        """Lowest and highest perturbation of every pixel that stays in bounds and mask."""
+        low, high = self.bounds[0] - x, self.bounds[1] - x
+        if self.mask is not None:
+            free = self.mask.to(x.device).expand_as(x)
+            low, high = low * free, high * free
+        return low, high
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest point to `x_adv` that the attacker may reach from `x`, `[B,C,H,W]`."""
+        delta = self.norm.project(x_adv - x, self.budget(x), self.box(x))
+        return (x + delta).clamp(*self.bounds)
+
+    def sample(self, x: Tensor, draws: Draws) -> Tensor:
+        """A random point of the threat model around `x`."""
+        return self.project(x + self.norm.sample(x, self.budget(x), draws), x)
+
+    def size(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The perturbation's size in the threat's own norm, `[B]`."""
+        return self.norm.size(x_adv - x)
+
+    def violation(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """By how much a point breaks the rules, `[B]`; 0 where it is allowed.
+
+        Allowed is what holds up to float32 rounding: eps (1 + 1e-6) + 2e-7 a pixel.
+        """
+        delta = x_adv - x
+        slack = ROUNDING * (1.0 if self.norm_name == "linf" else x[0].numel() ** 0.5)
+        if self.norm_name == "l1":
+            slack = ROUNDING * x[0].numel()
+        if self.norm_name == "l0":
+            slack = 0.0
+        over = self.norm.size(delta) - self.budget(x) * (1 + 1e-6) - slack
+        low, high = self.box(x)
+        outside = torch.maximum(low - delta, delta - high).flatten(1).amax(1) - ROUNDING
+        return torch.maximum(over, outside).clamp_min(0).nan_to_num(torch.inf)
+
+
+def parse_threats(texts: Sequence[str]) -> list[ThreatModel]:
+    """Read several threats; see `ThreatModel.parse`."""
+    return [ThreatModel.parse(text) for text in texts]
+
+
+def _count(eps: float | Tensor) -> int:
+    return eps.numel() if isinstance(eps, Tensor) else 1
+
+
+def _not_a_threat(text: str) -> UserError:
+    return UserError(
+        f"a threat NORM:EPS with a norm of {', '.join(NORMS)} and eps >= 0 in pixel units",
+        repr(text),
+        "write for example linf:8/255 or l2:0.5 (pixels lie in [0, 1])",
+    )
