@@ -1,4 +1,4 @@
-"""An attack is a pair of pure functions, `init(problem) -> State` and `step(problem, state) -> State`.
+"""An attack is two pure functions, `init(problem) -> State` and `step(problem, state) -> State`.
 
 The engine loops, drops, refills and counts; an attack only says how one step goes. Every tensor of
 a `State` leads with the batch, so one generic function drops, joins and saves any attack's state.

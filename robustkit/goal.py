@@ -39,6 +39,10 @@ class Goal(NamedTuple):
         """The goal of some of the samples."""
         return Goal(self.y[index], None if self.target is None else self.target[index])
 
+    def to(self, device: torch.device) -> "Goal":
+        """The same goal on another device."""
+        return Goal(self.y.to(device), None if self.target is None else self.target.to(device))
+
     def towards(self, target: Tensor) -> "Goal":
         """The goal of reaching `target` `[B]`."""
         return Goal(self.y, target)

@@ -75,7 +75,7 @@ def _sample_linf(like: Tensor, eps: Tensor, draws: Draws) -> Tensor:
 
 
 def _size_l2(delta: Tensor) -> Tensor:
-    return delta.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(delta.flatten(1), dim=1)
 
 
 def _meet_ball(delta: Tensor, eps: Tensor, box: Box, factor: Tensor, rounds: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Severity = Literal["info", "low", "medium", "high"]
 Status = Literal["complete", "partial", "interrupted"]

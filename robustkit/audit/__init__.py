@@ -1,0 +1,1 @@
+"""The harness: plan, engine, referee, suspicion, statistics."""

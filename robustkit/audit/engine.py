@@ -23,7 +23,8 @@ from robustkit.threat import ThreatModel
 REFILL_SHARE = 8
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Task:
     """What is to be attacked: pictures `[N,C,H,W]` in [0,1], their goal, and their keys `[N]`.
 
     `x` may lie on the host; batches cross to the model's device as they are needed.
@@ -41,7 +42,7 @@ class Task(NamedTuple):
         return pose(
             self.model,
             self.x[rows].to(device),
-            Goal(*(None if part is None else part[rows].to(device) for part in self.goal)),  # type: ignore[arg-type]
+            self.goal.take(rows).to(device),
             self.threat.take(rows),
             index=self.index[rows].to(device),
             seed=seed,
