@@ -6,7 +6,8 @@ what it would have called.
 """
 
 from robustkit.loading.datasets import open_samples
+from robustkit.loading.inspection import Inspection, inspect_file
 from robustkit.loading.models import load
 from robustkit.loading.samples import Samples
 
-__all__ = ["Samples", "load", "open_samples"]
+__all__ = ["Inspection", "Samples", "inspect_file", "load", "open_samples"]

@@ -4,16 +4,20 @@ import hashlib
 import os
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch.serialization import safe_globals
 
 from robustkit.errors import RefusedError
+from robustkit.loading.scan import check_pickles
 from robustkit.loading.sniff import Form, refuse_form, sniff
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -31,6 +35,7 @@ def read_checkpoint(path: Path) -> tuple[Any, Form]:
         return _read_safetensors(path), form
     if form not in ("torch zip", "torch legacy", "pickle"):
         raise refuse_form(form, path)
+    check_pickles(path, form)
     return read_restricted(path), form
 
 
@@ -44,11 +49,19 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def read_restricted(path: Path, *, device: str = "cpu") -> Any:
     """Read a pickled checkpoint through the restricted loader; on "meta" only names and shapes."""
     try:
-        with warnings.catch_warnings(), restricted():
+        with warnings.catch_warnings(), restricted(), safe_globals(_settings()):
             warnings.simplefilter("ignore")  # of old storage types: nothing the user can change
             return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # noqa: BLE001 - broken bytes make it raise nearly anything
         raise _damaged(path, error) from None
+
+
+def _settings() -> list[Any]:
+    """What training scripts save beside the weights and is harmless: settings and numbers."""
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [Namespace, np.dtype, *kinds, *((scalar, name) for name in names)]
 
 
 @contextmanager

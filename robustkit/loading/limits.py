@@ -1,6 +1,7 @@
 """How much a file may ask for before anything of it is read, and what a zip may look like."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ MAX_ENTRIES = 200_000
 MAX_HEADER = 100_000_000
 """The most bytes of a safetensors header, the same as in the format's own reader."""
 
-MAX_PICKLE = 256 * 2**20
+MAX_PICKLE = 64 * 2**20
 """The most bytes of pickle that are walked; tensors lie beside it, not in it."""
 
 
@@ -29,7 +30,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check_names(archive.infolist(), path)
             yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, zlib.error) as error:
         raise RefusedError(
             "a complete zip archive",
             f"{path.name}, which ends early or is damaged ({error})",
@@ -52,6 +53,12 @@ def _check_names(entries: list[zipfile.ZipInfo], path: Path) -> None:
                 "entry names that stay inside the archive",
                 f"{entry.filename!r} in {path.name}",
                 "do not use this file: ordinary tools never write such names",
+            )
+        if entry.flag_bits & 1:
+            raise RefusedError(
+                "a zip that is not encrypted",
+                f"{entry.filename!r} in {path.name} behind a password",
+                "unpack it and give the file inside",
             )
         if entry.filename in seen:
             raise RefusedError(

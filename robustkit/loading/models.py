@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from robustkit.errors import UserError
 from robustkit.loading.checkpoint import digest, read_checkpoint
-from robustkit.loading.factory import call_factory
+from robustkit.loading.factory import call_factory, split_query
+from robustkit.loading.hubs import Found, from_hugging_face, from_timm, from_torchvision
+from robustkit.loading.sniff import refuse_form
 from robustkit.loading.state_dict import fill, find_weights
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
@@ -23,12 +26,10 @@ NO_PREPROCESS = "no preprocessing was given: pixels in [0, 1] go straight into t
 class _Wishes:
     """What the caller said about the model; None and empty mean: take it from the source."""
 
-    arch: str | None
     preprocess: Preprocess | None
     bounds: tuple[float, float]
     classes: Sequence[str]
     device: str
-    state_key: str | None
 
 
 def load(
@@ -56,11 +57,11 @@ def load(
     (0.5,)
     """
     asked = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
-    wishes = _Wishes(arch, asked, bounds, tuple(classes), device, state_key)
+    wishes = _Wishes(asked, bounds, tuple(classes), device)
     if isinstance(source, Classifier):
         return _as_given(source, wishes)
     if isinstance(source, nn.Module):
-        return _classifier(source, wishes, name=type(source).__name__)
+        return _classifier(Found(source, type(source).__name__), wishes)
     scheme, colon, rest = str(source).partition(":")
     if colon and scheme in _SCHEMES:
         if arch or state_key:
@@ -69,90 +70,101 @@ def load(
                 f"{arch or state_key!r} with {str(source)!r}",
                 "leave it out",
             )
-        return _SCHEMES[scheme](rest, wishes)
-    return _load_file(Path(source).expanduser(), wishes)
+        found = _SCHEMES[scheme](rest)
+    else:
+        found = _from_file(Path(source).expanduser(), arch, state_key)
+    return _as_given(found, wishes) if isinstance(found, Classifier) else _classifier(found, wishes)
 
 
 def _as_given(model: Classifier, wishes: _Wishes) -> Classifier:
-    if wishes.preprocess or wishes.arch or wishes.classes or wishes.state_key:
+    if wishes.preprocess or wishes.classes:
         raise UserError(
             "a Classifier as it is, which has its own preprocessing and classes",
             "others beside it",
             "give them where the Classifier is made",
         )
-    return model
+    if torch.device(wishes.device) == model.device:
+        return model
+    return Classifier(
+        model.module,
+        preprocess=model.preprocess,
+        bounds=model.bounds,
+        name=model.name,
+        sha256=model.sha256,
+        source=model.source,
+        classes=model.classes,
+        notes=model.notes,
+        device=wishes.device,
+    )
 
 
-def _load_file(path: Path, wishes: _Wishes) -> Classifier:
-    """Build the network of `arch` and fill it with the weights of a file, checked in that order."""
+def _classifier(found: Found, wishes: _Wishes) -> Classifier:
+    """Put together what the source knows and what the caller wishes; wishes come first."""
+    chosen = wishes.preprocess or found.preprocess
+    return Classifier(
+        found.module,
+        preprocess=chosen,
+        bounds=wishes.bounds,
+        name=found.name,
+        sha256=found.sha256,
+        source=found.source,
+        classes=wishes.classes or found.classes,
+        notes=found.notes if chosen else (*found.notes, NO_PREPROCESS),
+        device=wishes.device,
+    )
+
+
+def _from_file(path: Path, arch: str | None, state_key: str | None) -> Found:
+    """Read and check the weights of a file, then build the network of `arch` and fill it."""
     if not path.exists():
-        raise UserError(f"a model: {FORMS}", f"{str(path)!r}, where there is nothing", "check it")
+        raise UserError(
+            f"a model: {FORMS}", f"{str(path)!r}, where there is nothing", "check the path"
+        )
     content, form = read_checkpoint(path)
-    weights, notes = find_weights(content, key=wishes.state_key, name=path.name)
-    if wishes.arch is None:
+    weights, notes = find_weights(content, key=state_key, name=path.name)
+    if arch is None:
         raise UserError(
             f"--arch pkg.mod:factory, the network that {path.name} holds the weights of",
             f"a state dict of {len(weights)} tensors and no --arch",
             "name a function that returns the untrained network",
         )
-    module = call_factory(wishes.arch)
+    module = call_factory(arch)
     if not isinstance(module, nn.Module):
         raise UserError(
-            f"a torch.nn.Module from {wishes.arch}", type(module).__name__, "return the network"
+            f"a torch.nn.Module from {arch}", type(module).__name__, "return the network"
         )
-    notes += fill(module, weights, name=path.name, arch=wishes.arch)
+    notes += fill(module, weights, name=path.name, arch=arch)
     if form == "torch legacy":
         notes.append("saved in the format of PyTorch before 1.6")
-    return _classifier(
-        module,
-        wishes,
-        name=path.stem,
-        sha256=digest(path),
-        source=str(path),
-        notes=notes,
-    )
+    return Found(module, path.stem, str(path), notes=notes, sha256=digest(path))
 
 
-def _classifier(
-    module: nn.Module,
-    wishes: _Wishes,
-    *,
-    preprocess: Preprocess | None = None,
-    notes: Sequence[str] = (),
-    classes: Sequence[str] = (),
-    **identity: str,
-) -> Classifier:
-    """Put module, wishes and what the source knows together; wishes come first."""
-    chosen = wishes.preprocess or preprocess
-    return Classifier(
-        module,
-        preprocess=chosen or Preprocess(),
-        bounds=wishes.bounds,
-        classes=wishes.classes or tuple(classes),
-        notes=tuple(notes) if chosen else (*notes, NO_PREPROCESS),
-        device=wishes.device,
-        **identity,
-    )
-
-
-def _from_python(spec: str, wishes: _Wishes) -> Classifier:
+def _from_python(spec: str) -> Found | Classifier:
     value = call_factory(spec)
     if isinstance(value, Classifier):
-        return _as_given(value, wishes)
+        return value
     if not isinstance(value, nn.Module):
         raise UserError(
             f"a torch.nn.Module or Classifier from {spec}", type(value).__name__, "return one"
         )
-    return _classifier(value, wishes, name=spec.rpartition(":")[2], source=f"py:{spec}")
+    return Found(value, split_query(spec)[0].rpartition(":")[2], f"py:{spec}")
 
 
-def _from_zoo(name: str, wishes: _Wishes) -> Classifier:
+def _from_zoo(name: str) -> Classifier:
     from robustkit import zoo
 
-    return _as_given(zoo.load_model(name), wishes)
+    return zoo.load_model(name)
 
 
-_SCHEMES: dict[str, Callable[[str, _Wishes], Classifier]] = {
+def _from_onnx(name: str) -> Found:
+    raise refuse_form("onnx", Path(name))
+
+
+_SCHEMES: dict[str, Callable[[str], Found | Classifier]] = {
     "py": _from_python,
     "zoo": _from_zoo,
+    "torchvision": from_torchvision,
+    "timm": from_timm,
+    "hf": from_hugging_face,
+    "onnx": _from_onnx,
 }

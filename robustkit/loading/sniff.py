@@ -1,11 +1,13 @@
 """What a file is, by its bytes; its extension is never asked."""
 
+import io
 import tarfile
 from pathlib import Path
 from typing import Literal
 
 from robustkit.errors import RefusedError, UserError
 from robustkit.loading.limits import MAX_HEADER, open_zip
+from robustkit.loading.pickle_machine import walk
 
 Form = Literal[
     "safetensors",
@@ -56,7 +58,7 @@ _STARTS: tuple[tuple[bytes, Form], ...] = (
 )
 
 _RESAVE = (
-    "on a machine that trusts it, save the weights alone: torch.save(model.state_dict(), path) or "
+    "where it is trusted, load it and save the weights alone: torch.save(model.state_dict(), path) or "
     "safetensors.torch.save_file(model.state_dict(), path); then give --arch pkg.mod:factory"
 )
 
@@ -110,7 +112,7 @@ def sniff(path: Path) -> Form:
         raise UserError("a file with weights", f"{str(path)!r}, where there is nothing", "check it")
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(65536)
     if not head:
         return "empty"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -178,8 +180,9 @@ def _text_form(head: bytes) -> Form:
         return "html"
     if start.startswith((b"{", b"[")):
         return "json"
-    # Protocol 0 has no header: a mark, a global or a container, and a full stop to end with.
-    if head[:1] in b"(c}])N" and _has_stop(head):
+    # Protocol 0 has no header of its own: it is one if it can be walked, or makes calls.
+    found = walk(io.BytesIO(head))
+    if not found.trouble or (found.imports and found.calls):
         return "pickle"
     if head[0] == 0x08 and head[1:2] and head[1] < 0x20 and head[2:3] in (b"\x12", b"\x3a"):
         return "onnx"
@@ -191,7 +194,3 @@ def _text_form(head: bytes) -> Form:
         return "unknown"
     lines = text.splitlines()
     return "python" if any(ln.startswith(("import ", "from ", "def ")) for ln in lines) else "text"
-
-
-def _has_stop(head: bytes) -> bool:
-    return len(head) == 4096 or head.rstrip().endswith(b".")
