@@ -75,7 +75,8 @@ def _sample_linf(like: Tensor, eps: Tensor, draws: Draws) -> Tensor:
 
 
 def _size_l2(delta: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    return length
 
 
 def _meet_ball(delta: Tensor, eps: Tensor, box: Box, factor: Tensor, rounds: int) -> Tensor:

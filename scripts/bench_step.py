@@ -1,0 +1,104 @@
+"""What one step of an attack costs over the model's own forward and input gradient.
+
+Usage: python scripts/bench_step.py [--pairs 30] [--write]
+
+Interleaves, in one process and on one thread, a step of the attack (as the engine calls it) with a
+bare forward + backward with respect to the input on the same batch, and prints the median of the
+paired ratios of process CPU time. `--write` keeps the table in reports/step-cost.md. Needs the
+reference checkpoints in ../shared/reference.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import robustkit as rk
+from robustkit.attacks import build
+from robustkit.attacks.attack import pose
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT.parent / "shared" / "reference"
+MODELS = (
+    ("mnist/lenet5-adversarial", "nets:lenet5", "none", "mnist/test-1000", 0.3),
+    ("mnist/small-provable", "nets:small_mnist", "none", "mnist/test-1000", 0.3),
+    ("cifar10/resnet20-standard", "nets:resnet20", "imagenet", "cifar10/test-1000", 8 / 255),
+    (
+        "cifar10/cnn-a-adversarial", "nets:cnn_a",
+        "mean=0.491373,0.482353,0.446667;std=0.247059,0.243529,0.261569",
+        "cifar10/sdp-200", 2 / 255,
+    ),
+)  # fmt: skip
+ATTACKS = ("pgd",)
+BATCH = 64
+
+
+def main() -> None:
+    """Print the table, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    if not REFERENCE.is_dir():
+        sys.exit("the reference checkpoints are not here: ../shared/reference")
+    sys.path.insert(0, str(REFERENCE))
+    torch.set_num_threads(1)
+    lines = ["| model | " + " | ".join(ATTACKS) + " |", "|---|" + "---|" * len(ATTACKS)]
+    for name, arch, preprocess, data, eps in MODELS:
+        model = rk.load(REFERENCE / f"{name}.safetensors", arch=arch, preprocess=preprocess)
+        samples = rk.open_samples(REFERENCE / f"{data}.npz")
+        cells = [f"{ratio(model, samples, eps, attack, arguments.pairs):.3f}" for attack in ATTACKS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    if arguments.write:
+        text = (
+            "# Cost of one attack step\n\n"
+            f"Median over {arguments.pairs} interleaved pairs of the CPU time of one step over "
+            "that of one bare forward + input gradient "
+            f"(linf, batch {BATCH}, one thread, torch {torch.__version__}).\n"
+            "Made by `python scripts/bench_step.py --write`.\n\n"
+        )
+        (ROOT / "reports" / "step-cost.md").write_text(text + "\n".join(lines) + "\n")
+
+
+def ratio(model: rk.Classifier, samples: rk.Samples, eps: float, attack: str, pairs: int) -> float:
+    """The median ratio of a step to the bare forward and backward."""
+    x, y = samples.pixels(slice(0, BATCH)), samples.y[:BATCH]
+    chosen = build(attack)
+    with model.frozen(), torch.no_grad():
+        threat = rk.ThreatModel("linf", eps)
+        problem = pose(model, x, rk.Goal(y), threat, index=torch.arange(len(x)))
+        state = chosen.init(problem)
+        for _ in range(3):
+            state = chosen.step(problem, state)
+        ratios = []
+        for _ in range(pairs):
+            bare = clock(lambda: forward_and_gradient(model, x, y))
+            step = clock(lambda state=state: chosen.step(problem, state))
+            ratios.append(step / bare)
+    return statistics.median(ratios)
+
+
+def forward_and_gradient(model: rk.Classifier, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """What any gradient attack has to do: cross-entropy, and its gradient in the input."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = model.module(model.preprocess.apply(x))
+        loss = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
+        return torch.autograd.grad(loss, x)[0]
+
+
+def clock(work: Callable[[], object], repeats: int = 3) -> float:
+    """CPU seconds of this process for a few calls."""
+    start = time.process_time()
+    for _ in range(repeats):
+        work()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
