@@ -4,9 +4,9 @@ The log is the product: every face (terminal, HTML, JUnit, exit code) only reads
 Accuracies are fractions in [0, 1] of *all* audited samples, misclassified ones included.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -15,6 +15,9 @@ Status = Literal["complete", "partial", "interrupted"]
 Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
 GateMode = Literal["no-breach", "proven", "point"]
 Outcome = Literal["misclassified", "fooled", "robust", "pending"]
+ClaimVerdict = Literal["CONTRADICTED", "CONSISTENT", "EXCEEDED"]
+Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A float that JSON may have had to write as null, since it has no word for what is not finite."""
 
 
 class Record(BaseModel):
@@ -47,7 +50,8 @@ class AttackRecord(Record):
     """One attack of the cascade against one threat, and what it cost.
 
     `robust_accuracy_alone` is None where the attack met only what earlier ones had left over.
-    `forwards` and `backwards` count samples passed through the model, not batches.
+    `forwards` and `backwards` count samples passed through the model, not batches. `access` is
+    what the attack needs to see, as in the catalogue: white-box, scores, decisions, ...
     """
 
     name: str
@@ -62,6 +66,7 @@ class AttackRecord(Record):
     backwards: int = 0
     seconds: float = 0.0
     batch_size: int = 0
+    access: str = ""
 
 
 class ClassRecord(Record):
@@ -113,6 +118,40 @@ class GateRecord(Record):
     reason: str
 
 
+class ClaimRecord(Record):
+    """A published robust accuracy beside the measured one, and whether they can both be true."""
+
+    threat: str
+    claimed: float
+    robust_accuracy: float
+    interval: tuple[float, float]
+    samples: int
+    verdict: ClaimVerdict
+    reason: str
+
+
+class ComparisonRecord(Record):
+    """Two audits of the same samples under the same threat, sample by sample.
+
+    `lost` were robust in the baseline and are no more, `gained` the other way round; `p` is the
+    exact McNemar probability, one-sided, that as many are lost by chance. `by_class` holds (label,
+    samples, lost, gained); `regressions` the ids of the lost samples.
+    """
+
+    threat: str
+    baseline: str
+    current: str
+    samples: int
+    baseline_accuracy: float
+    current_accuracy: float
+    lost: int
+    gained: int
+    p: float
+    significant_drop: bool
+    by_class: tuple[tuple[int, int, int, int], ...] = ()
+    regressions: tuple[str, ...] = ()
+
+
 class SampleRecord(Record):
     """One sample under one threat: the worst that any attack of the audit did to it.
 
@@ -125,11 +164,11 @@ class SampleRecord(Record):
     label: int
     outcome: Outcome
     clean_prediction: int
-    clean_confidence: float
+    clean_confidence: Real
     attack: str = ""
     prediction: int = -1
-    confidence: float = 0.0
-    size: float = 0.0
+    confidence: Real = 0.0
+    size: Real = 0.0
 
 
 class Example(Record):
@@ -140,11 +179,11 @@ class Example(Record):
     id: str
     label: int
     clean_prediction: int
-    clean_confidence: float
+    clean_confidence: Real
     prediction: int
-    confidence: float
+    confidence: Real
     attack: str
-    size: float
+    size: Real
     picture: str
 
 
@@ -163,6 +202,8 @@ class AuditLog(Record):
     findings: tuple[Finding, ...] = ()
     trusted: bool = True
     gates: tuple[GateRecord, ...] = ()
+    claims: tuple[ClaimRecord, ...] = ()
+    comparisons: tuple[ComparisonRecord, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     seconds: float = 0.0
