@@ -8,7 +8,7 @@ on its neighbours: randomness is keyed by sample, and no step looks across the b
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -108,6 +108,10 @@ class Engine:
     dropping: bool = True
     deadline: float | None = None
     progress: Callable[[int], None] | None = None
+
+    def with_batch_size(self, batch_size: int) -> "Engine":
+        """The same engine with other batches."""
+        return replace(self, batch_size=batch_size)
 
     def run(self, attack: Attack, task: Task) -> Outcome:
         """Attack every sample of the task; restarts meet only what earlier ones left over."""

@@ -1,0 +1,75 @@
+"""The referee recomputes every claim on the user's own model: only its verdict is counted."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustkit.goal import Goal
+from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What holds, every tensor `[N]` on the host.
+
+    `fooled`: label, bounds and budget all hold on a fresh forward. `lost` are claims that did not
+    hold; `eight_bit` are successes that survive rounding to 8-bit pixels.
+    """
+
+    fooled: Tensor
+    lost: Tensor
+    eight_bit: Tensor
+    prediction: Tensor
+    confidence: Tensor
+    size: Tensor
+
+
+def predict(model: Classifier, x: Tensor, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions, confidences and whether all logits are finite, each `[N]` on the host."""
+    labels, confidences, finite = [], [], []
+    with torch.no_grad():
+        for part in x.split(batch_size):
+            logits = model(part.to(model.device))
+            finite.append(logits.isfinite().all(1).cpu())
+            confidence, label = logits.softmax(1).max(1)
+            labels.append(label.cpu())
+            confidences.append(confidence.nan_to_num(0.0).cpu())
+    return torch.cat(labels), torch.cat(confidences), torch.cat(finite)
+
+
+def rule(
+    model: Classifier,
+    x_adv: Tensor,
+    *,
+    x: Tensor,
+    goal: Goal,
+    threat: ThreatModel,
+    claimed: Tensor,
+    batch_size: int,
+) -> Ruling:
+    """Judge adversarial pictures `x_adv` `[N,C,H,W]` against their originals, all on the host.
+
+    A success is one that the model itself confirms in evaluation mode, inside bounds and budget.
+    """
+    prediction, confidence, finite = predict(model, x_adv, batch_size)
+    allowed = threat.violation(x_adv, x) == 0
+    fooled = _reached(prediction, finite, goal) & allowed
+    rounded = _rounded(x_adv, x)
+    label, _, solid = predict(model, rounded, batch_size)
+    within = threat.violation(rounded, x) == 0
+    eight_bit = fooled & _reached(label, solid, goal) & within
+    size = threat.size(x_adv, x)
+    return Ruling(fooled, claimed & ~fooled, eight_bit, prediction, confidence, size)
+
+
+def _reached(prediction: Tensor, finite: Tensor, goal: Goal) -> Tensor:
+    return ((prediction == goal.label) == (goal.target is not None)) | ~finite
+
+
+def _rounded(x_adv: Tensor, x: Tensor) -> Tensor:
+    """The picture as an 8-bit file would keep it, each pixel rounded towards the original."""
+    levels = (x_adv * 255).double()
+    down, up = (levels + 1e-4).floor(), (levels - 1e-4).ceil()
+    return (torch.where(x_adv > x, down, up).clamp(0, 255) / 255).float()
