@@ -21,10 +21,14 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        # A temporary file is private; a report is for whoever may read the folder.
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            Path(temporary).unlink()
+        if not isinstance(error, OSError):
+            raise
         raise ToolError(
             "a folder that can be written",
             f"{error.strerror or error}: {path.parent}",
