@@ -29,7 +29,7 @@ class _Wishes:
     preprocess: Preprocess | None
     bounds: tuple[float, float]
     classes: Sequence[str]
-    device: str
+    device: str | torch.device
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
     preprocess: str | Preprocess | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     classes: Sequence[str] = (),
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     state_key: str | None = None,
 ) -> Classifier:
     """Load a classifier from a file, a name with a scheme, or a module.

@@ -1,0 +1,116 @@
+"""One attack on one batch of pictures, judged: the API's `attack` and the audit's unit of work."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustkit.attacks import build
+from robustkit.attacks.attack import Attack
+from robustkit.audit.device import choose_batch_size, halving
+from robustkit.audit.engine import Engine, Outcome, Task
+from robustkit.audit.referee import Ruling, rule
+from robustkit.errors import UserError
+from robustkit.goal import Goal
+from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an attack did to each sample; every tensor `[B]` but `x_adv`, `[B,C,H,W]`.
+
+    `fooled` is the referee's verdict. `size` is in the threat's norm, `queries` counts forwards.
+    """
+
+    x_adv: Tensor
+    fooled: Tensor
+    prediction: Tensor
+    confidence: Tensor
+    size: Tensor
+    queries: Tensor
+    lost: Tensor
+    eight_bit: Tensor
+    forwards: int
+    backwards: int
+    seconds: float
+    batch_size: int
+    complete: bool
+
+
+def attack(  # noqa: PLR0913 - the five that a caller thinks of come first
+    attack: Attack | str,
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel | str,
+    *,
+    target: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Result:
+    """Attack pictures `x` `[B,C,H,W]` in [0, 1] with labels `y` `[B]`; every claim re-verified.
+
+    Pictures that the model gets wrong are attacked too: leave them out if they should not be.
+    Raises UserError for labels or targets out of range, and for pictures outside the bounds.
+
+    >>> from robustkit.zoo import load_model, load_samples
+    >>> model, samples = load_model("digits-standard"), load_samples("digits").take(4)
+    >>> result = attack("pgd:steps=5", model, samples.pixels(slice(0, 4)), samples.y, "linf:0.3")
+    >>> result.x_adv.shape, bool((result.size <= 0.3 + 1e-6).all())
+    (torch.Size([4, 1, 8, 8]), True)
+    """
+    chosen = build(attack) if isinstance(attack, str) else attack
+    threat = ThreatModel.parse(threat, model.bounds) if isinstance(threat, str) else threat
+    _check(x, y, target, threat)
+    host = Goal(y.cpu(), None if target is None else target.cpu())
+    task = Task(model, x.detach().float().cpu(), host, threat, torch.arange(len(x)))
+    with model.frozen(seed):
+        return judged(chosen, task, Engine(seed=seed, batch_size=batch_size or 0))
+
+
+def judged(attack: Attack, task: Task, engine: Engine) -> Result:
+    """Run an attack and let the referee judge it; out of memory halves the batch.
+
+    An engine with batch size 0 chooses one for the device. The model must be frozen.
+    """
+    size = engine.batch_size or choose_batch_size(task.model.device, task.x[0].numel())
+
+    def run(batch_size: int) -> tuple[Outcome, Ruling]:
+        outcome = engine.with_batch_size(batch_size).run(attack, task)
+        ruling = rule(
+            task.model, outcome.x_adv, x=task.x, goal=task.goal, threat=task.threat,
+            claimed=outcome.fooled & ~beyond_budget(outcome, task), batch_size=batch_size,
+        )  # fmt: skip
+        return outcome, ruling
+
+    (outcome, ruling), used = halving(run, size)
+    return Result(
+        outcome.x_adv, ruling.fooled, ruling.prediction, ruling.confidence, ruling.size,
+        outcome.queries, ruling.lost, ruling.eight_bit, outcome.forwards, outcome.backwards,
+        outcome.seconds, used, outcome.complete,
+    )  # fmt: skip
+
+
+def beyond_budget(outcome: Outcome, task: Task) -> Tensor:
+    """Minimum-norm successes that are larger than the budget: no claim at all."""
+    return outcome.size.isfinite() & (task.threat.violation(outcome.x_adv, task.x) > 0)
+
+
+def _check(x: Tensor, y: Tensor, target: Tensor | None, threat: ThreatModel) -> None:
+    """Refuse what cannot be attacked."""
+    if x.dim() != 4 or not x.is_floating_point() or len(x) != len(y):
+        raise UserError(
+            "pictures [B,C,H,W] as floats and one label each",
+            f"{tuple(x.shape)} {x.dtype} and {len(y)} labels",
+            "divide 8-bit pictures by 255 and add the dimensions that are missing",
+        )
+    low, high = threat.bounds
+    if len(x) and not (float(x.min()) >= low and float(x.max()) <= high):
+        raise UserError(
+            f"pixels in [{low:g}, {high:g}]",
+            f"values from {float(x.min()):g} to {float(x.max()):g}",
+            "undo the normalisation: the model's preprocess does it",
+        )
+    if target is not None and bool((target == y).any()):
+        raise UserError("targets that are not the true label", "some that are", "choose others")

@@ -1,0 +1,230 @@
+"""One audit from plan to log: load, clean pass, bouts, trials, records, files."""
+
+import hashlib
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from robustkit import __version__
+from robustkit.audit import suspicion, trials
+from robustkit.audit.bout import Progress, Ring, Silent, attack_records
+from robustkit.audit.device import choose_batch_size, choose_device
+from robustkit.audit.engine import Engine
+from robustkit.audit.findings import finding
+from robustkit.audit.gates import judge
+from robustkit.audit.ledger import Ledger
+from robustkit.audit.pictures import Pictures, examples
+from robustkit.audit.plan import Bout, Plan, make_plan
+from robustkit.audit.standing import Clean, Standing
+from robustkit.loading import load, open_samples
+from robustkit.loading.samples import Samples
+from robustkit.model import Classifier
+from robustkit.records import AuditLog, Example, Finding, GateRecord, SampleRecord, ThreatRecord
+from robustkit.report.run_directory import write_run
+
+UNTRUSTED = {"RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE"}
+"""Findings that, at severity high, void the number."""
+
+
+def conduct(
+    plan: Plan,
+    *,
+    model: Classifier | None = None,
+    samples: Samples | None = None,
+    progress: Progress | None = None,
+) -> AuditLog:
+    """Carry a plan out and write its run directory, if it names one.
+
+    `model` and `samples` stand in for the plan's names. Raises RobustkitError for what cannot be
+    loaded or audited; KeyboardInterrupt passes through, and the finished units stay on the disk.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    device = choose_device(plan.device)
+    if model is None:
+        model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+    samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
+    folder = Path(plan.out) if plan.out else None
+    ring = _ring(plan, model, samples, folder, progress)
+    with model.frozen(plan.seed):
+        clean = ring.clean_pass()
+        suspicion.check_labels(samples, clean.classes)
+        found = suspicion.before(model, samples, clean)
+        standings = ring.fight(list(plan.bouts), clean)
+        records, more = _verdicts(plan, ring, standings, clean, found)
+    findings = (*found, *more)
+    shown = _examples(ring, plan, standings, clean) if folder else []
+    log = AuditLog(
+        status="complete" if all(r.samples == len(samples) for r in records) else "partial",
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        plan=plan.model_dump(mode="json"),
+        model=model.record(),
+        data=samples.record(),
+        threats=tuple(records),
+        findings=findings,
+        trusted=all(record.trusted for record in records),
+        gates=tuple(_gates(plan, records)),
+        environment=_environment(model, ring),
+        seed=plan.seed,
+        seconds=round(time.perf_counter() - started, 3),
+        examples=tuple(shown),
+        samples=tuple(_samples(plan, standings, samples, clean)),
+    )
+    if folder:
+        write_run(log, folder)
+    return log
+
+
+def _shard(samples: Samples, plan: Plan) -> Samples:
+    """Every n-th sample from the i-th on."""
+    if plan.shard is None:
+        return samples
+    first, step = plan.shard
+    kept = slice(first - 1, None, step)
+    return Samples.of(
+        samples.x[kept], samples.y[kept], ids=samples.ids[kept], classes=samples.classes,
+        name=f"{samples.name} shard {first}/{step}",
+    )  # fmt: skip
+
+
+def _ring(
+    plan: Plan, model: Classifier, samples: Samples, folder: Path | None, progress: Progress
+) -> Ring:
+    numbers = samples.x[0].numel()
+    size = plan.batch_size or choose_batch_size(model.device, numbers)
+    deadline = time.monotonic() + plan.budget_seconds if plan.budget_seconds else None
+    identity = {
+        **plan.identity(),
+        "model": model.sha256 or _digest(model),
+        "data": samples.sha256,
+        "version": __version__,
+    }
+    ledger = Ledger(folder, identity, resume=plan.resume)
+    engine = Engine(batch_size=size, seed=plan.seed)
+    pictures = Pictures(folder)
+    return Ring(model, samples, engine, ledger, pictures, progress, deadline, folder)
+
+
+def _digest(model: Classifier) -> str:
+    """A digest of the weights, for a model that came from no file."""
+    digest = hashlib.sha256()
+    for name, value in model.module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _verdicts(
+    plan: Plan, ring: Ring, standings: dict[str, Standing], clean: Clean, found: list[Finding]
+) -> tuple[list[ThreatRecord], list[Finding]]:
+    """Trials, findings and the record of every threat."""
+    records, findings = [], []
+    ring.progress.phase("trials", len(plan.bouts))
+    for bout in plan.bouts:
+        standing = standings[bout.threat]
+        mine = suspicion.after(standing, bout, clean)
+        if plan.trials and standing.reached:
+            mine += trials.hold(ring, standing, clean, found)
+        mine += _limits(plan, bout, standing, len(ring.samples))
+        right = int(clean.right(ring.samples.y)[standing.counted()].sum())
+        rows = attack_records(standing, bout, right)
+        voided = any(f.id in UNTRUSTED and f.severity == "high" for f in (*found, *mine))
+        record = standing.record(ring.samples, clean, rows)
+        records.append(record.model_copy(update={"trusted": not voided}))
+        findings += mine
+        ring.progress.advance(1)
+    return records, findings
+
+
+def _limits(plan: Plan, bout: Bout, standing: Standing, asked: int) -> list[Finding]:
+    """What the audit itself left undone."""
+    found = []
+    if standing.reached < asked:
+        message = f"{standing.reached} of {asked} samples met the whole cascade within the budget."
+        found.append(finding("RK-PARTIAL", message, threat=bout.threat))
+    if plan.suite == "quick":
+        message = "The suite quick was used: read the number as a loose upper bound."
+        found.append(finding("RK-QUICK", message, threat=bout.threat))
+    return found
+
+
+def _examples(
+    ring: Ring, plan: Plan, standings: dict[str, Standing], clean: Clean
+) -> list[Example]:
+    assert ring.folder is not None
+    shown = []
+    for bout in plan.bouts:
+        standing = standings[bout.threat]
+        prefix = f"{bout.threat}|"
+        units = [unit for unit in ring.ledger.units() if unit.startswith(prefix)]
+        shown += examples(
+            ring.pictures, units,
+            standing=standing, samples=ring.samples, clean=clean, folder=ring.folder,
+        )  # fmt: skip
+    return shown
+
+
+def _gates(plan: Plan, records: list[ThreatRecord]) -> list[GateRecord]:
+    return [
+        judge(record, plan.at_least[record.threat], plan.gate)
+        for record in records
+        if record.threat in plan.at_least
+    ]
+
+
+def _samples(
+    plan: Plan, standings: dict[str, Standing], samples: Samples, clean: Clean
+) -> list[SampleRecord]:
+    rows: list[SampleRecord] = []
+    for bout in plan.bouts:
+        rows += standings[bout.threat].samples(samples, clean)
+    return rows
+
+
+def _environment(model: Classifier, ring: Ring) -> dict[str, str | int]:
+    """Where the audit ran: what a reader needs to get the same number."""
+    name = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else ""
+    return {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": f"{model.device} {name}".strip(),
+        "threads": torch.get_num_threads(),
+        "batch_size": ring.engine.batch_size,
+    }
+
+
+def audit(
+    model: Classifier | torch.nn.Module | str | Path,
+    data: object,
+    threat: object = "linf:8/255",
+    *,
+    suite: str | None = None,
+    **settings: object,
+) -> AuditLog:
+    """Audit a model on data against one threat or several, and return the log.
+
+    `model` is a Classifier, a module, or whatever `load` takes; `data` is a pair `(x, y)`,
+    `Samples`, or whatever `open_samples` takes; `settings` are those of `make_plan` and `Plan`.
+
+    >>> log = audit("zoo:digits-standard", "zoo:digits", "linf:0.1", suite="quick", samples=20)
+    >>> log.robust_accuracy <= log.clean_accuracy
+    True
+    """
+    threats = threat if isinstance(threat, (list, tuple)) else [threat]
+    texts = [getattr(one, "text", one) for one in threats]
+    plan = make_plan(threats=texts, suite=suite, **settings)  # type: ignore[arg-type]
+    device = choose_device(plan.device)
+    loaded = load(model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+    plan = replace_names(plan, loaded, samples := open_samples(data))  # type: ignore[arg-type]
+    return conduct(plan, model=loaded, samples=samples)
+
+
+def replace_names(plan: Plan, model: Classifier, samples: Samples) -> Plan:
+    """The plan with the names of what was handed over, not those of the defaults."""
+    return plan.model_copy(update={"model": model.name, "data": samples.name})

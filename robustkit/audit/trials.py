@@ -1,0 +1,125 @@
+"""Trials: stronger attacks on a few survivors, and on all of them where they move the number.
+
+A finding does more than warn: its mitigation is run (Pintor et al. 2022). What moves on the small
+sample is run on every survivor and becomes part of the cascade; what an unlimited attacker cannot
+break at all makes the number untrusted.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustkit.attacks import build, info
+from robustkit.audit.attacking import judged
+from robustkit.audit.bout import Ring
+from robustkit.audit.engine import Task
+from robustkit.audit.findings import finding
+from robustkit.audit.standing import Clean, Standing
+from robustkit.goal import Goal
+from robustkit.records import Finding
+from robustkit.threat import ThreatModel
+
+TRIED = 24
+"""Survivors that a trial looks at."""
+UNBROKEN = 0.1
+"""Share of them that an unlimited attacker may leave before the number is untrusted."""
+
+
+class Trial(NamedTuple):
+    """An attack to try, and the weakness of the audit that it would show."""
+
+    attack: str
+    tests: str
+
+
+LONG = Trial("pgd:steps=100,loss=margin", "more steps with the margin loss")
+QUERIES = Trial("square:queries=400", "a black box that needs no gradient")
+EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
+
+
+def choose(norm: str, findings: list[Finding]) -> list[Trial]:
+    """The trials that fit a norm and what was found about the model."""
+    trials = [LONG, QUERIES]
+    if any(found.id == "RK-RANDOM" for found in findings):
+        trials.insert(0, EXPECTED)
+    return [trial for trial in trials if norm in info(trial.attack.partition(":")[0]).norms]
+
+
+def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> list[Finding]:
+    """Try stronger attacks on some survivors; extend to all where one succeeds.
+
+    Returns the findings; `standing` is worse afterwards if anything moved.
+    """
+    findings = []
+    norm = standing.threat.partition(":")[0]
+    for trial in choose(norm, found):
+        survivors = _survivors(ring, standing, clean)
+        if not len(survivors) or ring.late:
+            break
+        moved = _extend(ring, standing, trial, survivors)
+        if moved:
+            findings.append(_moved(standing, trial, len(survivors), moved))
+    if not ring.late:
+        findings += _unlimited(ring, standing, clean)
+    return findings
+
+
+def _survivors(ring: Ring, standing: Standing, clean: Clean) -> Tensor:
+    robust = standing.robust(clean.right(ring.samples.y))[standing.counted()]
+    return robust.nonzero().squeeze(1)
+
+
+def _extend(ring: Ring, standing: Standing, trial: Trial, survivors: Tensor) -> int:
+    """Run a trial on a few and, if it broke any, on the rest; how many it broke."""
+    before = int(standing.fooled.sum())
+    if not ring.unit(trial.attack, standing, survivors[:TRIED], "trial"):
+        return 0
+    if int(standing.fooled.sum()) == before:
+        # What moved nothing is no part of the cascade.
+        standing.tallies.pop(trial.attack)
+        return 0
+    ring.unit(trial.attack, standing, survivors[TRIED:], "trial, all")
+    tally = standing.tallies[trial.attack]
+    tally.robust_after = len(survivors) - tally.fooled
+    return int(standing.fooled.sum()) - before
+
+
+def _moved(standing: Standing, trial: Trial, survivors: int, broken: int) -> Finding:
+    share = broken / max(standing.reached, 1)
+    before = survivors / max(standing.reached, 1)
+    return finding(
+        "RK-MOVED",
+        f"{trial.tests[0].upper()}{trial.tests[1:]} ({trial.attack}) moved robust accuracy from "
+        f"{before:.1%} to {before - share:.1%} (n = {standing.reached}); the number includes it.",
+        threat=standing.threat,
+        severity="medium" if share > 0.05 else "low",
+        before=before,
+        after=before - share,
+        attack=trial.attack,
+    )
+
+
+def _unlimited(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
+    """Whether an attacker without a budget succeeds, as he must."""
+    rows = _survivors(ring, standing, clean)[:TRIED]
+    if not len(rows):
+        return []
+    y = ring.samples.y[rows]
+    task = Task(ring.model, ring.samples.pixels(rows), Goal(y), ThreatModel("linf", 1.0), rows)
+    torch.manual_seed(ring.engine.seed)
+    attack = build("pgd:steps=50,step_size=0.05,loss=margin")
+    result = judged(attack, task, replace(ring.engine, deadline=None))
+    left = int((~result.fooled).sum())
+    if left <= UNBROKEN * len(rows):
+        return []
+    return [
+        finding(
+            "RK-UNBOUNDED",
+            f"With no limit on the perturbation {left} of {len(rows)} pictures still resist.",
+            threat=standing.threat,
+            left=left,
+            tried=len(rows),
+        )
+    ]
