@@ -51,7 +51,9 @@ def read_restricted(path: Path, *, device: str = "cpu") -> Any:
     try:
         with warnings.catch_warnings(), restricted(), safe_globals(_settings()):
             warnings.simplefilter("ignore")  # of old storage types: nothing the user can change
-            return torch.load(path, map_location=device, weights_only=True)
+            # Given a path, newer versions of PyTorch go by its extension.
+            with path.open("rb") as file:
+                return torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # noqa: BLE001 - broken bytes make it raise nearly anything
         raise _damaged(path, error) from None
 

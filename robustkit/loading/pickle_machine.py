@@ -25,14 +25,14 @@ class Imported:
         return ascii(f"{self.module}.{self.name}")[1:-1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Called:
     """The result of a call that a pickle asks for."""
 
     function: Any
     arguments: Any
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The call as Python would write it, cut short."""
         return show(self)
 

@@ -58,8 +58,8 @@ _STARTS: tuple[tuple[bytes, Form], ...] = (
 )
 
 _RESAVE = (
-    "where it is trusted, load it and save the weights alone: torch.save(model.state_dict(), path) or "
-    "safetensors.torch.save_file(model.state_dict(), path); then give --arch pkg.mod:factory"
+    "where it is trusted, load it and save the weights alone: torch.save(model.state_dict(), path) "
+    "or safetensors.torch.save_file(model.state_dict(), path); then give --arch pkg.mod:factory"
 )
 
 _REFUSALS: dict[Form, tuple[str, str]] = {
@@ -117,11 +117,12 @@ def sniff(path: Path) -> Form:
         return "empty"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip_form(path)
+    # Before the pickles: a header's length may well begin like one.
+    if head[8:9] == b"{":
+        return _safetensors_form(head, size, path)
     for start, form in _STARTS:
         if head.startswith(start):
             return form
-    if head[8:9] == b"{" and size > 8:
-        return _safetensors_form(head, size, path)
     if head[4:8] == b"TFL3":
         return "tflite"
     if head[257:262] == b"ustar" or _is_tar(path):
@@ -139,6 +140,8 @@ def refuse_form(form: Form, path: Path) -> RefusedError:
 
 def _safetensors_form(head: bytes, size: int, path: Path) -> Form:
     header = int.from_bytes(head[:8], "little")
+    if header > MAX_HEADER and head[0] == 0x80 and head[1] < 6:
+        return "pickle"  # one with a brace in its ninth byte
     if header > MAX_HEADER:
         raise RefusedError(
             f"a safetensors header of at most {MAX_HEADER:,} bytes",
