@@ -15,7 +15,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.momentum import mi_fgsm
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.errors import UserError
 
@@ -33,6 +35,23 @@ _ROWS = (
     AttackInfo(
         "pgd", pgd, LP, "fixed-budget", "white-box", "1 forward and backward a step",
         "Madry et al. 2018, arXiv 1706.06083", "foolbox:LinfProjectedGradientDescentAttack",
+    ),
+    AttackInfo(
+        "mi-fgsm", mi_fgsm, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Dong et al. 2018, arXiv 1710.06081", "torchattacks:MIFGSM",
+    ),
+    AttackInfo(
+        "apgd-ce", apgd, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Croce & Hein 2020, arXiv 2003.01690", "autoattack:apgd-ce",
+    ),
+    AttackInfo(
+        "apgd-dlr", apgd_dlr, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Croce & Hein 2020, arXiv 2003.01690", "autoattack:apgd-dlr",
+    ),
+    AttackInfo(
+        "apgd-t", apgd_t, LP, "fixed-budget", "white-box",
+        "1 forward and backward a step and target",
+        "Croce & Hein 2020, arXiv 2003.01690", "autoattack:apgd-t",
     ),
 )  # fmt: skip
 
@@ -90,4 +109,7 @@ def _value(part: str, text: str, default: object) -> object:
         raise UserError("a number", repr(part), "write for example steps=40") from None
 
 
-__all__ = ["Attack", "AttackInfo", "bim", "build", "catalogue", "fgsm", "info", "pgd"]
+__all__ = [
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "fgsm",
+    "info", "mi_fgsm", "pgd",
+]  # fmt: skip

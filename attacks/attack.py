@@ -149,9 +149,9 @@ class Attack:
     """A configured attack.
 
     `steps` is how many steps a sample gets; `finish`, if any, looks at the last point. Restart
-    r > 0 runs on what earlier ones left over, with `problem.restart = r`; `restarts_for` says how
-    many make sense with K classes. A `minimum_norm` attack goes on after a success, to a smaller
-    one. `gradient` says whether it needs gradients; without, it runs under `no_grad`.
+    r > 0 runs on what earlier ones left over, with `problem.restart = r`. A `minimum_norm` attack
+    goes on after a success, to a smaller one. `gradient` says whether it needs gradients; without,
+    it runs under `no_grad`.
     """
 
     name: str
@@ -163,7 +163,6 @@ class Attack:
     minimum_norm: bool = False
     gradient: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
-    restarts_for: Callable[[int], int] | None = None
     version: int = 1
 
 

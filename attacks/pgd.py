@@ -6,10 +6,8 @@ vanish when softmax saturates; the best point of the whole path counts, not the 
 the last look is followed by one exact linear step, so that a linear model is solved exactly.
 """
 
-import torch
-from torch import Tensor
-
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
+from robustkit.attacks.parts.climb import climb
 from robustkit.attacks.parts.gradient import averaged, glance, look
 from robustkit.losses import LOSSES
 
@@ -32,46 +30,18 @@ def pgd(
     >>> pgd(steps=40).steps
     40
     """
-    score = LOSSES[loss]
-    source = averaged(score, eot)
-
-    def lengths(problem: Problem) -> Tensor:
-        if step_size is None:
-            return problem.eps * (2.5 / steps)
-        return torch.full_like(problem.eps, step_size)
-
-    def init(problem: Problem) -> State:
-        return begin(problem, problem.random_start() if random_start else problem.x)
-
-    def step(problem: Problem, state: State) -> State:
-        seen = source(problem, state.x, state.t)
-        state = observe(problem, state, seen.logits, seen.loss)
-        x = problem.project(state.x + _ascent(problem, state, seen.gradient, lengths(problem)))
-        return state._replace(x=x, t=state.t + 1)
-
-    def finish(problem: Problem, state: State) -> State:
-        if problem.threat.norm_name == "linf":
-            return observe(problem, state, *glance(problem, state.x, score))
-        seen = look(problem, state.x, score)
-        state = observe(problem, state, seen.logits, seen.loss)
-        state = state._replace(x=problem.steepest(seen.gradient))
-        return observe(problem, state, *glance(problem, state.x, score))
-
-    size = "2.5 eps/steps" if step_size is None else step_size
     settings = {
-        "steps": steps, "step_size": size, "restarts": restarts,
+        "steps": steps, "step_size": step_size, "restarts": restarts,
         "random_start": random_start, "loss": loss, "eot": eot,
     }  # fmt: skip
-    return Attack(name, init, step, steps, finish, restarts, settings=settings)
-
-
-def _ascent(problem: Problem, state: State, gradient: Tensor, size: Tensor) -> Tensor:
-    """A step of `size` `[B]` along the steepest direction; l1 has to know the walls to find it."""
-    norm = problem.threat.norm
-    if norm.name == "l1":
-        box = problem.low - state.x, problem.high - state.x
-        return norm.steepest(gradient, size, box)
-    return norm.steepest(gradient, size, None)
+    return climb(
+        name,
+        source=averaged(LOSSES[loss], eot),
+        loss=LOSSES[loss],
+        random_start=random_start,
+        momentum=0.0,
+        settings=settings,
+    )
 
 
 def bim(*, steps: int = 10, step_size: float | None = None, loss: str = "log-odds") -> Attack:

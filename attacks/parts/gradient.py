@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustkit.attacks.attack import Problem
+from robustkit.attacks.attack import Problem, State
 from robustkit.losses import Loss
 
 
@@ -18,8 +18,8 @@ class Look(NamedTuple):
     gradient: Tensor
 
 
-Source = Callable[[Problem, Tensor, Tensor], Look]
-"""`source(problem, x, t)`: a look at `x` in step `t` `[B]`."""
+Source = Callable[[Problem, State], Look]
+"""`source(problem, state)`: a look at `state.x`; logits and loss are those at the point itself."""
 
 
 def look(problem: Problem, x: Tensor, loss: Loss) -> Look:
@@ -40,7 +40,7 @@ def glance(problem: Problem, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
 
 def plain(loss: Loss) -> Source:
     """The model's own gradient at the point itself."""
-    return lambda problem, x, t: look(problem, x, loss)
+    return lambda problem, state: look(problem, state.x, loss)
 
 
 def averaged(loss: Loss, samples: int) -> Source:
@@ -51,10 +51,10 @@ def averaged(loss: Loss, samples: int) -> Source:
     if samples == 1:
         return plain(loss)
 
-    def source(problem: Problem, x: Tensor, t: Tensor) -> Look:
-        total = look(problem, x, loss)
+    def source(problem: Problem, state: State) -> Look:
+        total = look(problem, state.x, loss)
         for _ in range(samples - 1):
-            total = Look(*map(torch.add, total, look(problem, x, loss)))
+            total = Look(*map(torch.add, total, look(problem, state.x, loss)))
         return Look(*(part / samples for part in total))
 
     return source

@@ -1,0 +1,83 @@
+"""Suites as data: which attacks, with which parameters, in which order, for each norm."""
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from robustkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Suite:
+    """An ordered list of attacks as `build` reads them.
+
+    In a cascade an attack meets what earlier ones left over; otherwise each is measured alone.
+    """
+
+    name: str
+    attacks: tuple[str, ...]
+    cascade: bool
+    summary: str
+
+
+QUICK = ("fgsm", "pgd:steps=20", "apgd-ce:steps=50")
+STANDARD = ("apgd-ce", "apgd-t")
+RANDOM = ("apgd-ce:eot=20", "apgd-dlr:eot=20")
+
+SUITES: dict[str, tuple[str, bool, dict[str, tuple[str, ...]]]] = {
+    "quick": (
+        "a first look in seconds: each attack alone",
+        False,
+        dict.fromkeys(("linf", "l2", "l1"), QUICK),
+    ),
+    "standard": (
+        "the strongest white-box pair, then a black box",
+        True,
+        dict.fromkeys(("linf", "l2", "l1"), STANDARD),
+    ),
+    "autoattack-rand": (
+        "AutoAttack for models that draw random numbers (Croce & Hein 2020)",
+        True,
+        dict.fromkeys(("linf", "l2", "l1"), RANDOM),
+    ),
+}
+
+
+def suite(name: str, norm: str) -> Suite:
+    """A suite by name, or from a TOML file with `attacks`, and `name` and `cascade` if wanted.
+
+    Raises UserError if there is none of that name, or none for that norm.
+
+    >>> suite("quick", "linf").attacks[0]
+    'fgsm'
+    """
+    if name.endswith(".toml"):
+        return _from_file(Path(name))
+    if name not in SUITES:
+        near = get_close_matches(name, SUITES, n=2, cutoff=0.4) or list(SUITES)
+        raise UserError("the name of a suite", repr(name), f"did you mean {' or '.join(near)}?")
+    summary, cascade, by_norm = SUITES[name]
+    if norm not in by_norm:
+        raise UserError(
+            f"a norm that the suite {name} has attacks for: {', '.join(by_norm)}",
+            norm,
+            "choose another --suite, or name --attack",
+        )
+    return Suite(name, by_norm[norm], cascade, summary)
+
+
+def _from_file(path: Path) -> Suite:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(
+            "a TOML file", f"{path}: {error}", "check the path and the syntax"
+        ) from None
+    attacks = content.get("attacks")
+    if not attacks or not isinstance(attacks, list) or not all(isinstance(a, str) for a in attacks):
+        raise UserError(
+            'attacks = ["apgd-ce", ...] in a suite file', f"{attacks!r} in {path}", "name attacks"
+        )
+    name = str(content.get("name", path.stem))
+    return Suite(name, tuple(attacks), bool(content.get("cascade", True)), f"from {path.name}")
