@@ -6,6 +6,7 @@ fails every second time. So there are three modes, and three verdicts.
 
 from robustkit.audit.statistics import lower_bound, robust_count, upper_bound
 from robustkit.records import GateMode, GateRecord, ThreatRecord, Verdict
+from robustkit.report.numbers import percent
 
 Bounds = tuple[float, float]
 
@@ -31,7 +32,7 @@ def judge(record: ThreatRecord, at_least: float, mode: GateMode = "no-breach") -
     verdict, reason = _decide(record, at_least, mode, bounds)
     if verdict == "PASS" and not record.trusted:
         verdict = "UNDECIDED"
-        reason = f"the number is not trusted, so it passes nothing (else: {reason})"
+        reason = f"the number is not trusted, so it passes nothing; {percent(at_least)} was asked"
     return GateRecord(
         threat=record.threat,
         mode=mode,
@@ -48,19 +49,19 @@ def _decide(
     record: ThreatRecord, at_least: float, mode: GateMode, bounds: Bounds
 ) -> tuple[Verdict, str]:
     low, high = bounds
-    measured = f"measured {record.robust_accuracy:.1%} on {record.samples} samples"
-    wanted = f"{at_least:.1%} was asked"
+    measured = f"measured {percent(record.robust_accuracy)} on {record.samples} samples"
+    wanted = f"{percent(at_least)} was asked"
     if not record.samples:
         return "UNDECIDED", f"no sample met the whole audit; {wanted}"
     if mode == "point":
         reached = record.robust_accuracy >= at_least
         return ("PASS" if reached else "FAIL"), f"{measured}; {wanted}"
     if high < at_least:
-        return "FAIL", f"{measured}, so at most {high:.1%} (95 %); {wanted}"
+        return "FAIL", f"{measured}, so at most {percent(high)} (95 %); {wanted}"
     if mode == "proven":
         if low >= at_least:
-            return "PASS", f"{measured}, so at least {low:.1%} (95 %); {wanted}"
-        return "UNDECIDED", f"{measured} proves at least {low:.1%} (95 %); {wanted}"
+            return "PASS", f"{measured}, so at least {percent(low)} (95 %); {wanted}"
+        return "UNDECIDED", f"{measured} proves at least {percent(low)} (95 %); {wanted}"
     if record.robust_accuracy >= at_least:
         return "PASS", f"{measured}; {wanted}"
-    return "UNDECIDED", f"{measured}, possibly as much as {high:.1%} (95 %); {wanted}"
+    return "UNDECIDED", f"{measured}, possibly as much as {percent(high)} (95 %); {wanted}"

@@ -1,12 +1,175 @@
-"""The report as one page."""
+"""The report as one page: no script, no request, nothing that is not in the run directory."""
 
-from html import escape
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from robustkit.records import AuditLog
-from robustkit.report.verdict import headline
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from robustkit.records import AuditLog, Example, ThreatRecord
+from robustkit.report import charts, numbers, standards, threats, verdict
+from robustkit.report.run_directory import finite
+from robustkit.report.text import plain, shorten
+from robustkit.report.threat_picture import threat_picture
+
+PICTURE_BYTES = 3_000_000
+"""What all pictures together may weigh; in the page they weigh a third more."""
+PNG = b"\x89PNG\r\n\x1a\n"
+SIZES_NEEDED = 20
+ROWS = 200
+"""Rows of a long table; the rest is in the run directory."""
 
 
 def render_html(log: AuditLog, folder: Path | None = None) -> str:
-    """The page; `folder` holds the pictures."""
-    return f"<!doctype html><meta charset=utf-8><title>robustkit</title>{escape(headline(log))}\n"
+    """The page; the pictures of the examples are read from `folder`.
+
+    Whatever names hold, the page has no script and loads nothing: its security policy allows one
+    style sheet, by its digest, and pictures that are part of the page.
+    """
+    style = files("robustkit.report").joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    names = class_names(log)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=numbers.percent,
+        span=numbers.span,
+        count=numbers.count,
+        duration=numbers.duration,
+        hint=numbers.hint,
+        title=threats.title,
+        words=threats.words,
+        shorten=shorten,
+        name=lambda label: names.get(label, str(label)),
+    )
+    page = files("robustkit.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(page).render(
+        log=log,
+        style=Markup(style),
+        digest=Markup(digest),
+        verdict=verdict,
+        charts=charts,
+        threat_picture=threat_picture,
+        standards=standards,
+        sections=[_section(log, record, names) for record in log.threats],
+        curves=_curves(log.threats),
+        gallery=_gallery(log.examples, folder),
+        provenance=_provenance(log),
+        rows=ROWS,
+    )
+
+
+def class_names(log: AuditLog) -> dict[int, str]:
+    """The name of every class that the log has one for."""
+    named = dict(enumerate(log.model.classes))
+    for record in log.threats:
+        named |= {one.label: one.name for one in record.classes}
+    return named
+
+
+def _clean(value: object) -> object:
+    """Every value that the page prints, without what is not text."""
+    return value if isinstance(value, Markup) else plain(value)
+
+
+def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict[str, Any]:
+    """What the page shows of one threat."""
+    ordered = [names[label] for label in sorted(names)]
+    contiguous = sorted(names) == list(range(len(names)))
+    show = record.trusted and record.samples > 0
+    sizes = [
+        sample.size
+        for sample in log.samples
+        if sample.threat == record.threat and sample.outcome == "fooled"
+        and math.isfinite(sample.size) and sample.size > 0
+    ]  # fmt: skip
+    classes = sorted(record.classes, key=lambda one: (one.robust / max(one.samples, 1), one.label))
+    return {
+        "record": record,
+        "sentence": verdict.sentence(record, log),
+        "classes": classes if show else [],
+        "by_class": charts.by_class(record) if show and len(classes) > 1 else "",
+        "confusion": charts.confusion(record, ordered) if contiguous else "",
+        "histogram": charts.histogram(sizes, record.threat) if _spread(sizes) else "",
+    }
+
+
+def _spread(sizes: Sequence[float]) -> bool:
+    """Whether sizes say something: attacks with a fixed budget spend it all."""
+    if len(sizes) < SIZES_NEEDED:
+        return False
+    ordered = sorted(sizes)
+    low, high = ordered[len(sizes) // 20], ordered[-1 - len(sizes) // 20]
+    return low < 0.95 * high
+
+
+def _curves(records: Sequence[ThreatRecord]) -> list[Markup]:
+    """A security curve for every norm that was audited at several budgets."""
+    groups: dict[str, dict[float, ThreatRecord]] = {}
+    for record in records:
+        norm, eps = threats.read(record.threat)
+        if record.trusted and record.samples and 0 < eps < math.inf:
+            groups.setdefault(norm, {})[eps] = record
+    return [charts.security_curve(list(one.values())) for one in groups.values() if len(one) > 1]
+
+
+def _gallery(examples: Sequence[Example], folder: Path | None) -> list[tuple[Example, str]]:
+    """Examples with their pictures as `data:` addresses, "" where a picture is missing."""
+    shown, left = [], PICTURE_BYTES
+    for one in examples:
+        data = _picture(folder, one.picture, left)
+        left -= len(data)
+        address = f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else ""
+        shown.append((one, address))
+    return shown
+
+
+def _picture(folder: Path | None, name: str, limit: int) -> bytes:
+    """A PNG that lies in the run directory and is not too large, else nothing."""
+    if folder is None or not name:
+        return b""
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()) or path.stat().st_size > limit:
+            return b""
+        data = path.read_bytes()
+    except (OSError, ValueError):
+        return b""
+    return data if data.startswith(PNG) else b""
+
+
+def _provenance(log: AuditLog) -> list[tuple[str, str]]:
+    """Where the numbers come from, as pairs of a name and a value."""
+    rows = [
+        ("model", log.model.name),
+        ("weights, sha256", log.model.sha256 or "no file"),
+        ("loaded from", log.model.source),
+        ("preprocessing, inside the model", _json(log.model.preprocess) or "none"),
+        *(("note on the model", note) for note in log.model.notes),
+        ("data", f"{log.data.name}, {log.data.samples} samples"),
+        ("pictures, sha256", log.data.sha256),
+        ("shape of a picture", " x ".join(str(side) for side in log.data.shape)),
+        ("seed", str(log.seed)),
+        ("command", log.command),
+        ("robustkit", log.version),
+        ("audited", log.created),
+        ("took", numbers.duration(log.seconds)),
+        *((str(key), numbers.hint(value)) for key, value in log.environment.items()),
+        ("plan", _json(log.plan)),
+    ]
+    return [(key, value) for key, value in rows if value]
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(finite(value), ensure_ascii=False, default=str) if value else ""

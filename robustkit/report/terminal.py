@@ -10,7 +10,7 @@ from robustkit.records import AuditLog, Finding, ThreatRecord
 from robustkit.report.numbers import count, duration, percent, span
 from robustkit.report.text import plain, shorten
 from robustkit.report.threats import title
-from robustkit.report.verdict import ordered, sentence, trust, trust_words
+from robustkit.report.verdict import BOUND, ordered, sentence, trust, trust_words
 
 TRUST_STYLES = {"trusted": "bold green", "provisional": "bold yellow", "untrusted": "bold red"}
 SEVERITY_STYLES = {"high": "bold red", "medium": "yellow", "low": "cyan", "info": "dim"}
@@ -26,6 +26,7 @@ def render_terminal(log: AuditLog, console: Console) -> None:
         _threat(record, log, console)
     console.print()
     console.print(Text(trust_words(log), style=TRUST_STYLES[trust(log)]))
+    console.print(Text(BOUND, style="dim"))
     for one in ordered(log.findings):
         console.print(_finding(one))
     for line in _judgements(log):
@@ -56,7 +57,7 @@ def _threat(record: ThreatRecord, log: AuditLog, console: Console) -> None:
 
 def _cascade(record: ThreatRecord) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(title(record.threat), overflow="fold")
+    table.add_column(Text(title(record.threat)), overflow="fold")
     for column in ("met", "fooled", "alone", "left", "forwards", "backwards", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for attack in record.attacks:

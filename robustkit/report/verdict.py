@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from robustkit.records import AuditLog, Finding, ThreatRecord
+from robustkit.records import AttackRecord, AuditLog, Finding, ThreatRecord
 from robustkit.report.numbers import percent, span
 from robustkit.report.text import plain
 from robustkit.report.threats import read, title
@@ -13,7 +13,6 @@ BOUND = (
     "Robust accuracy is an upper bound: a stronger attack can only lower it, "
     "and no attack can raise it."
 )
-SCORES, DECISIONS, WHITE = "scores", "decisions", "white-box"
 BLACK_BOXES = ("square", "hop-skip-jump", "boundary", "nes", "spsa", "simba", "zoo", "one-pixel")
 
 
@@ -90,17 +89,17 @@ def not_tested(log: AuditLog) -> list[str]:
     if "patch" not in norms:
         lines.append("Patches, stickers and changes in the physical world.")
     lines.append("Rotation, blur, weather, compression and other honest corruptions.")
-    if not any(_is_black_box(one.name, one.access) for t in log.threats for one in t.attacks):
+    if not any(is_black_box(one) for t in log.threats for one in t.attacks):
         lines.append("Attackers without gradients: no black-box attack was run.")
     lines.append("Attacks made for this very model, poisoned training data, backdoors.")
     return lines
 
 
-def _is_black_box(name: str, access: str) -> bool:
-    """Whether an attack needs answers only; older records do not say, and go by the name."""
-    if access:
-        return access in (SCORES, DECISIONS)
-    return name.partition(":")[0] in BLACK_BOXES
+def is_black_box(attack: AttackRecord) -> bool:
+    """Whether an attack needs answers only; a record that does not say goes by its name."""
+    if attack.access:
+        return attack.access in ("scores", "decisions")
+    return attack.name.partition(":")[0] in BLACK_BOXES
 
 
 def _why(record: ThreatRecord, log: AuditLog) -> str:

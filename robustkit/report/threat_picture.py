@@ -1,0 +1,65 @@
+"""A threat model as a picture: the set within reach, and what the budget looks like."""
+
+from markupsafe import Markup
+
+from robustkit.report.svg import dot, drawing, label, line, path
+from robustkit.report.threats import read, title
+
+WIDTH, HEIGHT = 360, 150
+CENTRE, REACH, AXIS = (76.0, 76.0), 44.0, 64.0
+WORDS = 164.0
+"""Where the right half begins."""
+
+
+def threat_picture(text: str) -> Markup:
+    """What the attacker may reach, drawn for two pixels, and the budget as shades of grey."""
+    norm, eps = read(text)
+    (cx, cy), end = CENTRE, AXIS
+    words = f"The attacker's budget {title(text)}: the set of pictures within reach of the original"
+    return drawing(
+        WIDTH,
+        HEIGHT,
+        words,
+        line((cx - end, cy), (cx + end, cy), "axis"),
+        line((cx, cy - end), (cx, cy + end), "axis"),
+        _reach(norm),
+        dot(CENTRE, 3.5, "ink"),
+        label((cx + end, cy + 13), "pixel 1", "small", "end"),
+        label((cx + 4, cy - end + 8), "pixel 2", "small"),
+        label((WORDS, 22), title(text), "strong"),
+        *_budget(norm, eps),
+    )
+
+
+def _reach(norm: str) -> Markup:
+    """The ball of a norm: square, circle, diamond, or the axes themselves."""
+    (cx, cy), r = CENTRE, REACH
+    if norm == "linf":
+        corners = [(cx - r, cy - r), (cx + r, cy - r), (cx + r, cy + r), (cx - r, cy + r)]
+        return path(corners, "reach", closed=True)
+    if norm == "l1":
+        corners = [(cx - r, cy), (cx, cy - r), (cx + r, cy), (cx, cy + r)]
+        return path(corners, "reach", closed=True)
+    if norm == "l0":
+        across = line((cx - r, cy), (cx + r, cy), "reach-line")
+        return across + line((cx, cy - r), (cx, cy + r), "reach-line")
+    return dot(CENTRE, r, "reach")
+
+
+def _budget(norm: str, eps: float) -> list[Markup]:
+    """For linf a grey pixel beside the darkest and the brightest that may be made of it."""
+    if norm != "linf" or not eps >= 0:
+        said = ("The coloured set holds what the", "attacker may reach, drawn for two",
+                "pixels; a picture has thousands.")  # fmt: skip
+        return [label((WORDS, 48 + 16 * k), text, "small") for k, text in enumerate(said)]
+    parts = [label((WORDS, 44), "what it makes of one grey pixel:", "small")]
+    levels = {"darkest": 0.5 - eps, "original": 0.5, "brightest": 0.5 + eps}
+    for place, (name, level) in enumerate(levels.items()):
+        left, grey = WORDS + 64 * place, round(255 * min(1.0, max(0.0, level)))
+        parts += [
+            Markup('<rect x="{}" y="56" width="62" height="56" fill="rgb({},{},{})"/>').format(
+                left, grey, grey, grey
+            ),
+            label((left + 31, 127), name, "small", "middle"),
+        ]
+    return parts
