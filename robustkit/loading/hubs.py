@@ -5,6 +5,7 @@ on, files that they would read are walked first, and no code of a repository is 
 """
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ def from_torchvision(spec: str) -> Found:
     random = wanted.lower() == "none"
     weights = kinds.DEFAULT if random else kinds[wanted]
     sha256 = "" if random else digest(_hub_file(weights.url, name))
-    with restricted():
+    with restricted(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of initialisations that are about to be overwritten
         module = models.get_model(name, weights=None if random else weights, **options)
     transforms = weights.transforms()
     return Found(

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Literal
 
-from robustkit.errors import RefusedError, UserError
+from robustkit.errors import RefusedError, ToolError, UserError
 from robustkit.loading.limits import MAX_HEADER, open_zip
 from robustkit.loading.pickle_machine import walk
 
@@ -111,8 +111,13 @@ def sniff(path: Path) -> Form:
     if not path.exists():
         raise UserError("a file with weights", f"{str(path)!r}, where there is nothing", "check it")
     size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(65536)
+    try:
+        with path.open("rb") as file:
+            head = file.read(65536)
+    except OSError as error:
+        raise ToolError(
+            "a file that can be read", f"{path} ({error.strerror})", "check its permissions"
+        ) from None
     if not head:
         return "empty"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):

@@ -141,8 +141,13 @@ def fill(module: nn.Module, weights: Weights, *, name: str, arch: str) -> list[s
     wanted = module.state_dict()
     weights, notes = fit(weights, wanted)
     difference = Difference.between(weights, wanted)
-    if not difference.misshaped:
-        notes += check_values(weights, name=name)
+    odd = [n for n, t in weights.items() if t.layout != torch.strided or t.is_quantized]
+    if odd:
+        raise RefusedError(
+            "plain dense tensors",
+            f"sparse or quantised ones in {name}: {_some(odd)}",
+            "save the float model's state dict",
+        )
     counters = {n: t for n, t in wanted.items() if n not in weights and n.endswith(_COUNTER)}
     try:
         # Where names differ a module may still know how to read its own old layout.
@@ -151,18 +156,13 @@ def fill(module: nn.Module, weights: Weights, *, name: str, arch: str) -> list[s
         raise RefusedError(
             f"the weights of {arch}", f"others in {name}: {difference}", _advice(difference)
         ) from None
-    return notes
+    # Only now: what has the shape of a weight of the model is not larger than the model.
+    kept = {n: t for n, t in weights.items() if n in wanted}
+    return notes + check_values(kept, name=name)
 
 
 def check_values(weights: Weights, *, name: str) -> list[str]:
-    """Refuse NaN and tensors that are not plain; notes on infinities and low precision."""
-    odd = [n for n, t in weights.items() if t.layout != torch.strided or t.is_quantized]
-    if odd:
-        raise RefusedError(
-            "plain dense tensors",
-            f"sparse or quantised ones in {name}: {_some(odd)}",
-            "save the float model's state dict",
-        )
+    """Refuse NaN; notes on infinities and low precision."""
     floats = {n: t for n, t in weights.items() if t.is_floating_point() and t.numel()}
     ends = {n: [float(end) for end in t.float().aminmax()] for n, t in floats.items()}
     broken = [n for n, (low, high) in ends.items() if math.isnan(low) or math.isnan(high)]

@@ -304,6 +304,14 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "nothing-but-numbers": (torch_zip({"epoch": 3, "loss": 0.5}), r"a state dict.*epoch, loss"),
     "one-tensor": (torch_zip(torch.zeros(3)), r"a state dict.*Tensor"),
     "sparse": (strange_tensor(), r"sparse or quantised"),
+    "endless-tensor": (
+        torch_zip({**weights(), "more": torch.zeros(1).expand(2**30, 2**30)}),
+        r"1 not in the model: more",
+    ),
+    "endless-weight": (
+        torch_zip({**weights(), "1.bias": torch.zeros(1).expand(2**30, 2**30)}),
+        r"1\.bias is \[1073741824, 1073741824\] in the file",
+    ),
     "other-network": (
         torch_zip({"fc.weight": torch.zeros(2, 2)}),
         r"2 missing: 1\.weight, 1\.bias; 1 not in the model: fc\.weight",

@@ -137,7 +137,7 @@ def test_state_key_names_the_place(here: Path, net: nn.Module) -> None:
     state = dict(net.state_dict())
     torch.save({"model": spoilt(state), "teacher": state}, here / "a.pt")
     assert same(load("a.pt", arch=ARCH, state_key="teacher"), net)
-    with pytest.raises(UserError, match="'student' in a.pt, got model, teacher"):
+    with pytest.raises(UserError, match=r"'student' in a\.pt, got model, teacher"):
         load("a.pt", arch=ARCH, state_key="student")
 
 

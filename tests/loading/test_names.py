@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from robustkit.errors import RefusedError, ToolError, UserError
@@ -89,8 +90,8 @@ def test_missing_extras_name_the_command_that_installs_them(
         load("hf:org/name")
     with pytest.raises(ToolError, match="pip install datasets"):
         open_samples("hf:cifar10")
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
     with pytest.raises(ToolError, match="pip install torchvision"):
-        monkeypatch.setitem(sys.modules, "torchvision.models", None)
         need("torchvision.models", why="a test")
 
 
@@ -134,6 +135,22 @@ def test_hugging_face_folder_with_a_hostile_pickle_is_refused(tmp_path: Path) ->
     assert not (tmp_path / MARK).exists()
 
 
+def test_hugging_face_data_sets_are_read_by_the_kind_of_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets", exc_type=ImportError)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for label, colour in (("go", 10), ("stop", 200)):
+        (tmp_path / "signs" / label).mkdir(parents=True)
+        Image.new("L", (4, 4), colour).save(tmp_path / "signs" / label / "1.png")
+    samples = open_samples(f"hf:imagefolder?split=train&data_dir={tmp_path / 'signs'}")
+    assert samples.classes == ("go", "stop")
+    assert samples.x[:, 0, 0, 0].tolist() == [10, 200]
+    assert samples.y.tolist() == [0, 1]
+    with pytest.raises(UserError, match="image=COLUMN"):
+        open_samples(f"hf:imagefolder?split=train&image=img&data_dir={tmp_path / 'signs'}")
+
+
 def test_zoo_names_reach_the_embedded_default() -> None:
     zoo = pytest.importorskip("robustkit.zoo")
     assert load(f"zoo:{next(iter(zoo.MODELS))}").sha256
@@ -143,7 +160,8 @@ def test_zoo_names_reach_the_embedded_default() -> None:
 def test_importing_the_package_leaves_the_heavy_libraries_alone() -> None:
     code = (
         "import sys, robustkit.loading as _;"
-        "print([m for m in ('torchvision', 'timm', 'transformers', 'datasets') if m in sys.modules])"
+        "heavy = {'torchvision', 'timm', 'transformers', 'datasets'};"
+        "print(sorted(heavy & sys.modules.keys()))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
