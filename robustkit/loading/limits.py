@@ -30,7 +30,14 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check_names(archive.infolist(), path)
             yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        zlib.error,
+    ) as error:
         raise RefusedError(
             "a complete zip archive",
             f"{path.name}, which ends early or is damaged ({error})",

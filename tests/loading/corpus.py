@@ -100,6 +100,14 @@ def encrypted() -> bytes:
     return bytes(data)
 
 
+def before_the_start() -> bytes:
+    """A zip whose directory is said to begin later than it does, so that entries lie before 0."""
+    data = bytearray(repacked(lambda name, content: (name, content)))
+    at = data.rindex(b"PK\x05\x06") + 16
+    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + 10_000).to_bytes(4, "little")
+    return bytes(data)
+
+
 def overlapping() -> bytes:
     """A zip whose directory lists one large entry under many names."""
     stream = io.BytesIO()
@@ -259,6 +267,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "two-of-one-name": (doubled(), r"'archive/data.pkl' twice"),
     "password": (encrypted(), r"behind a password"),
     "zip-cut-off": (GOOD[: len(GOOD) // 2], r"a complete zip archive.*ends early"),
+    "zip-before-the-start": (before_the_start(), r"ends early or is damaged"),
     "zip-without-weights": (archive(readme=b"hello"), r"a zip archive without PyTorch weights"),
     "zip-of-nothing": (archive(), r"a zip archive without PyTorch weights"),
     "legacy-cut-off": (legacy(weights())[:-20], r"cannot be read"),
