@@ -17,8 +17,10 @@ from typing import Any
 
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.momentum import mi_fgsm
 from robustkit.attacks.pgd import bim, fgsm, pgd
+from robustkit.attacks.square import square
 from robustkit.errors import UserError
 
 LP = ("linf", "l2", "l1")
@@ -52,6 +54,15 @@ _ROWS = (
         "apgd-t", apgd_t, LP, "fixed-budget", "white-box",
         "1 forward and backward a step and target",
         "Croce & Hein 2020, arXiv 2003.01690", "autoattack:apgd-t",
+    ),
+    AttackInfo(
+        "square", square, LP, "fixed-budget", "scores", "1 forward a query",
+        "Andriushchenko et al. 2020, arXiv 1912.00049", "autoattack:square",
+    ),
+    AttackInfo(
+        "deepfool", deepfool, ("linf", "l2"), "minimum-norm", "white-box",
+        "9 forwards and backwards a step",
+        "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599", "foolbox:L2DeepFoolAttack",
     ),
 )  # fmt: skip
 
@@ -110,6 +121,6 @@ def _value(part: str, text: str, default: object) -> object:
 
 
 __all__ = [
-    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "fgsm",
-    "info", "mi_fgsm", "pgd",
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "deepfool",
+    "fgsm", "info", "mi_fgsm", "pgd", "square",
 ]  # fmt: skip

@@ -1,0 +1,58 @@
+"""Every minimum-norm attack finds the closest point of models where it is known."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from robustkit.attacks import build
+from robustkit.audit.engine import Engine, Outcome, Task
+from robustkit.goal import Goal
+from robustkit.threat import ThreatModel
+from tests.truth.closed_form import Known, linear, pieces
+
+# How each attack is run here, and in which norms. The defaults reach the optimum too, later.
+ATTACKS = {
+    "deepfool": ("l2", "linf"),
+}
+CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
+MODELS = {
+    "2 classes": lambda: linear(2),
+    "3 classes": lambda: linear(3),
+    "4 classes, bent": lambda: linear(4, slope=0.3),
+    "10 classes, all logits negative": lambda: linear(10, shift=-50.0),
+    "pieces": lambda: pieces(4),
+}
+
+
+@cache
+def known(name: str) -> Known:
+    return MODELS[name]()
+
+
+def attacked(attack: str, it: Known, norm: str) -> Outcome:
+    task = Task(it.model, it.x, Goal(it.y), ThreatModel(norm, 0.01), torch.arange(len(it.x)))
+    with it.model.frozen():
+        return Engine().run(build(attack), task)
+
+
+def ratios(outcome: Outcome, it: Known, norm: str) -> torch.Tensor:
+    """Size over optimum, after checking that each is a success of that size, inside the walls."""
+    with torch.no_grad():
+        assert (it.model(outcome.x_adv).argmax(1) != it.y)[outcome.fooled].all()
+    measured = ThreatModel(norm, 0.0).size(outcome.x_adv, it.x)
+    assert torch.equal(measured[outcome.fooled], outcome.size[outcome.fooled])
+    assert outcome.x_adv.min() >= 0
+    assert outcome.x_adv.max() <= 1
+    return outcome.size / it.errors.distance(norm)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("attack", "norm"), CASES)
+def test_the_closest_point_is_found(attack: str, norm: str, model: str) -> None:
+    it = known(model)
+    outcome = attacked(attack, it, norm)
+    ratio = ratios(outcome, it, norm)
+    assert outcome.fooled.all()
+    assert ratio.median() <= 1.05
+    assert ratio.min() >= 1 - 1e-4, "better than the optimum: the truth is wrong"
