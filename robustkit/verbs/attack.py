@@ -8,6 +8,7 @@ import click
 from robustkit.errors import UserError
 from robustkit.options import Option
 from robustkit.verbs.console import plain, print_json
+from robustkit.verbs.labels import CLASSES, TO
 from robustkit.verbs.progress import watching
 from robustkit.verbs.verb import flags, single, verb
 
@@ -17,7 +18,6 @@ FORMAT = Option(
     default="safetensors",
     choices=("safetensors", "png"),
 )
-TO = Option("to", "The class to reach, by name or number; otherwise any other.", metavar="CLASS")
 OUT = single("out", help="The folder to write to; it must not hold examples already.")
 
 EXAMPLE = """\
@@ -28,8 +28,8 @@ robustkit attack model.safetensors --arch mypkg.nets:resnet18 --data test.npz \\
 @verb("attack", example=EXAMPLE)
 @click.argument("model")
 @flags(
-    "data", single("threat", "linf:8/255"), single("attack", "pgd"), TO, "arch", "preprocess",
-    "samples", "seed", "device", "batch-size", OUT, FORMAT, "json",
+    "data", single("threat", "linf:8/255"), single("attack", "pgd"), TO, CLASSES, "arch",
+    "preprocess", "samples", "seed", "device", "batch-size", OUT, FORMAT, "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
     """Attack what MODEL gets right, and write every success and a record of every sample to --out.
@@ -55,7 +55,7 @@ def command(model: str, **given: Any) -> None:
     from robustkit.verbs.examples import Examples, make_examples
 
     with watching() as progress:
-        made = make_examples(plan, target=given["to"], progress=progress)
+        made = make_examples(plan, target=given["to"], classes=given["classes"], progress=progress)
     written: Examples = made.as_pictures() if given["format"] == "png" else made
     written.write(folder, given["format"])
     summary = written.summary() | {"out": str(folder), "format": given["format"]}
@@ -63,10 +63,11 @@ def command(model: str, **given: Any) -> None:
         print_json(summary)
         return
     click.echo(
-        f"{summary['samples']} samples: {summary['misclassified']} misclassified anyway, "
-        f"{summary['fooled']} fooled by {given['attack']} within {given['threat']}, "
-        f"{summary['robust']} not"
+        f"{summary['samples']} samples, {summary['attacked']} attacked with {given['attack']} "
+        f"within {given['threat']}: {summary['fooled']} fooled, {summary['robust']} not"
     )
+    if summary["misclassified"]:
+        click.echo(f"{summary['misclassified']} were misclassified without an attack")
     if summary["rounded_off"]:
         click.echo(f"{summary['rounded_off']} successes did not survive 8-bit pixels: not written")
     click.echo(f"{summary['written']} examples in {plain(folder)}")

@@ -4,7 +4,7 @@ import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -26,18 +26,30 @@ from robustkit.goal import Goal
 from robustkit.loading import Samples, load, open_samples
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
-from robustkit.verbs.labels import find_class
+from robustkit.verbs.flipping import answer
+from robustkit.verbs.labels import find_class, read_classes
 
 BLOCK = 256
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
+class Fates(NamedTuple):
+    """What became of the attacked samples: columns `[N]` of `Result`, on the host.
+
+    `fooled` is the referee's verdict on `x_adv` `[N,C,H,W]` as it will be written.
+    """
+
+    x_adv: Tensor
+    fooled: Tensor
+    prediction: Tensor
+    confidence: Tensor
+    size: Tensor
+    queries: Tensor
+
+
 @dataclass(frozen=True)
 class Examples:
-    """The samples `rows` `[N]` that were attacked, and what came of it; tensors on the host.
-
-    `fooled` `[N]` is the referee's verdict on `x_adv` `[N,C,H,W]` as it will be written.
-    """
+    """The samples `rows` `[N]` that were attacked, and what came of it."""
 
     model: Classifier
     samples: Samples
@@ -46,12 +58,7 @@ class Examples:
     clean: Clean
     rows: Tensor
     target: int | None
-    x_adv: Tensor
-    fooled: Tensor
-    prediction: Tensor
-    confidence: Tensor
-    size: Tensor
-    queries: Tensor
+    fates: Fates
     rounded_off: int = 0
 
     @property
@@ -62,26 +69,22 @@ class Examples:
     def as_pictures(self) -> "Examples":
         """The examples in 8-bit pixels, verified again; what does not survive is not fooled."""
         x = self.samples.pixels(self.rows)
-        x_adv = eight_bit(self.x_adv, x).float().div(255)
+        x_adv = eight_bit(self.fates.x_adv, x).float().div(255)
         with self.model.frozen():
             ruling = rule(
                 self.model, x_adv, x=x, goal=self.goal, threat=self.threat,
-                claimed=self.fooled, batch_size=_batch_size(None, self.model, self.samples),
+                claimed=self.fates.fooled, batch_size=_batch_size(self.model, self.samples),
             )  # fmt: skip
-        fooled = ruling.fooled & self.fooled
-        return replace(
-            self,
-            x_adv=x_adv,
-            fooled=fooled,
-            prediction=ruling.prediction,
-            confidence=ruling.confidence,
-            size=ruling.size,
-            rounded_off=int((self.fooled & ~fooled).sum()),
+        fooled = ruling.fooled & self.fates.fooled
+        fates = Fates(
+            x_adv, fooled, ruling.prediction, ruling.confidence, ruling.size, self.fates.queries
         )
+        rounded_off = int((self.fates.fooled & ~fooled).sum())
+        return replace(self, fates=fates, rounded_off=rounded_off)
 
     def summary(self) -> dict[str, Any]:
         """How many samples became what."""
-        fooled, total = int(self.fooled.sum()), len(self.samples)
+        fooled, total = int(self.fates.fooled.sum()), len(self.samples)
         wrong = int((~self.clean.right(self.samples.y)).sum())
         return {
             "model": self.model.name,
@@ -98,13 +101,13 @@ class Examples:
 
     def write(self, folder: Path, form: Literal["safetensors", "png"]) -> None:
         """Write the examples, then `records.jsonl`: where that is, everything is."""
-        kept = self.fooled.nonzero().squeeze(1)
+        kept = self.fates.fooled.nonzero().squeeze(1)
         names = {} if form == "safetensors" else self._write_pictures(folder, kept.tolist())
         if form == "safetensors":
             content = {
-                "x_adv": self.x_adv[kept].contiguous(),
+                "x_adv": self.fates.x_adv[kept].contiguous(),
                 "y": self.samples.y[self.rows[kept]],
-                "prediction": self.prediction[kept],
+                "prediction": self.fates.prediction[kept],
                 "index": self.rows[kept],
             }
             about = {"model": self.model.name, "threat": self.threat.text, "attack": self.attack}
@@ -113,7 +116,7 @@ class Examples:
         write_bytes(folder / "records.jsonl", "".join(f"{line}\n" for line in lines).encode())
 
     def _write_pictures(self, folder: Path, places: list[int]) -> dict[int, str]:
-        channels = self.x_adv.shape[1]
+        channels = self.fates.x_adv.shape[1]
         if channels not in MODES:
             raise UserError(
                 "pictures with 1, 3 or 4 channels for --format png",
@@ -123,8 +126,8 @@ class Examples:
         names = {}
         for place in places:
             row = int(self.rows[place])
-            was, now = int(self.samples.y[row]), int(self.prediction[place])
-            array = (self.x_adv[place] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            was, now = int(self.samples.y[row]), int(self.fates.prediction[place])
+            array = (self.fates.x_adv[place] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
             buffer = io.BytesIO()
             Image.fromarray(array[:, :, 0] if channels == 1 else array).save(buffer, "PNG")
             names[place] = f"{row:06d}-{was}-to-{now}.png"
@@ -155,58 +158,51 @@ class Examples:
 
     def _fate(self, place: int, names: dict[int, str]) -> dict[str, Any]:
         """What became of an attacked sample."""
-        fooled = bool(self.fooled[place])
+        fooled = bool(self.fates.fooled[place])
         fate: dict[str, Any] = {
             "outcome": "fooled" if fooled else "robust",
             "threat": self.threat.text,
             "attack": self.attack,
             "target": self.target,
-            "prediction": int(self.prediction[place]),
-            "confidence": float(self.confidence[place]),
-            "size": float(self.size[place]) if fooled else None,
-            "queries": int(self.queries[place]),
+            "prediction": int(self.fates.prediction[place]),
+            "confidence": float(self.fates.confidence[place]),
+            "size": float(self.fates.size[place]) if fooled else None,
+            "queries": int(self.fates.queries[place]),
         }
         if place in names:
             fate["file"] = names[place]
         return fate
 
 
-def make_examples(plan: Plan, *, target: str | None, progress: Progress) -> Examples:
-    """Attack what the plan's model gets right, as its first bout says; `target` names a class."""
+def make_examples(
+    plan: Plan, *, target: str | None, classes: str | None, progress: Progress
+) -> Examples:
+    """Attack what the plan's model gets right, as its first bout says.
+
+    `target` names a class, `classes` the file with the names of classes.
+    """
     device = choose_device(plan.device)
     model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=str(device))
     samples = open_samples(plan.data, samples=plan.samples)
     threat = ThreatModel.parse(plan.bouts[0].threat, model.bounds)
     text = plan.bouts[0].attacks[0]
-    size = _batch_size(plan.batch_size, model, samples)
-    with model.frozen(plan.seed):
-        clean = _clean(model, samples, size)
-        check_labels(samples, clean.classes)
-        names = samples.classes or model.classes
-        aim = None if target is None else find_class(target, names, clean.classes)
-        rows = (clean.right(samples.y) & (samples.y != (-1 if aim is None else aim))).nonzero()
-        rows = rows.squeeze(1)
-        progress.phase(f"{text} within {threat.text}", len(rows))
-        results = []
-        for part in rows.split(BLOCK):
-            goal = _goal(samples.y[part], aim)
-            task = Task(model, samples.pixels(part), goal, threat, part)
-            results.append(judged(build(text), task, Engine(seed=plan.seed, batch_size=size)))
-            progress.advance(len(part))
-
-    def column(name: str, empty: Tensor) -> Tensor:
-        return torch.cat([empty, *(getattr(one, name) for one in results)])
-
-    nothing = torch.zeros(0)
-    return Examples(
-        model, samples, threat, text, clean, rows, aim,
-        x_adv=column("x_adv", samples.pixels(rows[:0])),
-        fooled=column("fooled", nothing.bool()),
-        prediction=column("prediction", nothing.long()),
-        confidence=column("confidence", nothing),
-        size=column("size", nothing),
-        queries=column("queries", nothing),
-    )  # fmt: skip
+    engine = Engine(plan.batch_size or _batch_size(model, samples), plan.seed)
+    clean = _clean(model, samples, engine.batch_size)
+    check_labels(samples, clean.classes)
+    names = read_classes(classes, samples.classes or model.classes, clean.classes)
+    aim = None if target is None else find_class(target, names, clean.classes)
+    wanted = clean.right(samples.y) if aim is None else clean.right(samples.y) & (samples.y != aim)
+    rows = wanted.nonzero().squeeze(1)
+    progress.phase(f"{text} within {threat.text}", len(rows))
+    results = []
+    for part in rows.split(BLOCK):  # one empty part where there is nothing to attack
+        goal = _goal(samples.y[part], aim)
+        task = Task(model, samples.pixels(part), goal, threat, part)
+        with model.frozen(plan.seed):
+            results.append(judged(build(text), task, engine))
+        progress.advance(len(part))
+    columns = [torch.cat([getattr(one, name) for one in results]) for name in Fates._fields]
+    return Examples(model, samples, threat, text, clean, rows, aim, Fates(*columns))
 
 
 def eight_bit(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -224,18 +220,18 @@ def eight_bit(x_adv: Tensor, x: Tensor) -> Tensor:
 
 def _clean(model: Classifier, samples: Samples, size: int) -> Clean:
     """What the model says of the unattacked pictures."""
-    parts = [
-        predict(model, samples.pixels(rows), size)
-        for rows in torch.arange(len(samples)).split(BLOCK)
-    ]
+    count = answer(model, samples.pixels([0])).shape[1]
+    with model.frozen():
+        parts = [
+            predict(model, samples.pixels(rows), size)
+            for rows in torch.arange(len(samples)).split(BLOCK)
+        ]
     prediction, confidence, finite = (torch.cat(column) for column in zip(*parts, strict=True))
-    with torch.no_grad():
-        count = model(samples.pixels(slice(0, 1)).to(model.device)).shape[1]
     return Clean(prediction, confidence, finite, count)
 
 
-def _batch_size(asked: int | None, model: Classifier, samples: Samples) -> int:
-    return asked or choose_batch_size(model.device, samples.x[0].numel())
+def _batch_size(model: Classifier, samples: Samples) -> int:
+    return choose_batch_size(model.device, samples.x[0].numel())
 
 
 def _goal(y: Tensor, target: int | None) -> Goal:

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from robustkit.errors import ToolError
-from robustkit.options import Option
 from robustkit.verbs.console import plain, print_json
-from robustkit.verbs.labels import choose_target, name_of, read_classes
+from robustkit.verbs.labels import CLASSES, TO, choose_target, name_of, read_classes
 from robustkit.verbs.verb import flags, single, verb
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TO = Option("to", "The class to reach, by name or number; otherwise any other.", metavar="CLASS")
-CLASSES = Option("classes", "Names of the model's classes, one a line.", metavar="FILE")
 OUT = single("out", help="The PNG to write; otherwise IMAGE-flip.png in this folder.")
 
 EXAMPLE = """\
@@ -28,6 +25,13 @@ class View(NamedTuple):
     label: int
     name: str
     confidence: float
+
+    @property
+    def percent(self) -> str:
+        """The confidence; 100 % only where it is exactly that."""
+        if 0.99995 <= self.confidence < 1:
+            return ">99.99 %"
+        return f"{100 * self.confidence:.2f} %"
 
 
 @verb("flip", example=EXAMPLE)
@@ -75,6 +79,7 @@ def command(image: str, model: str, **given: Any) -> None:
     facts = {
         "before": before._asdict(),
         "after": after._asdict(),
+        "target": target,
         "fooled": flipped.fooled,
         "fooled_as_8_bit": flipped.eight_bit,
         "attack": given["attack"],
@@ -102,9 +107,9 @@ def draw(
         first,
         last,
         (
-            Caption(plain(views[0].name), f"{views[0].confidence:.2%} confidence"),
+            Caption(plain(views[0].name), f"{views[0].percent} confidence"),
             Caption(f"noise within {within}", f"magnified {factor:.3g} times"),
-            Caption(plain(views[1].name), f"{views[1].confidence:.2%} confidence"),
+            Caption(plain(views[1].name), f"{views[1].percent} confidence"),
         ),
     )
     try:
@@ -118,8 +123,8 @@ def draw(
 
 def _show(facts: dict[str, Any], before: View, after: View) -> None:
     for when, view in (("before", before), ("after", after)):
-        click.echo(f"{when:<8}{plain(view.name)}  {view.confidence:.2%}")
-    verdict = "not fooled"
+        click.echo(f"{when:<8}{plain(view.name)}  {view.percent}")
+    verdict = "not fooled" if facts["target"] is None else "the target was not reached"
     if facts["fooled"]:
         saved = "still" if facts["fooled_as_8_bit"] else "not any more"
         verdict = f"fooled ({saved} when saved with 8 bits a pixel)"

@@ -51,21 +51,26 @@ def flip(
     """Attack one picture `x` `[1,C,H,W]` through all steps, not only to the first success.
 
     An attack with a fixed budget gives the most confident picture it saw, one that looks for the
-    nearest gives that.
+    nearest gives that. Restarts end with the first that succeeds.
     """
     aim = goal.to(model.device)
-    before = model.forwards
+    aim = aim if attack.minimum_norm else Surest(*aim)
+    index = torch.zeros(1, dtype=torch.int64, device=model.device)
+    before, queries = model.forwards, 0
     with model.frozen(seed), torch.no_grad():
-        problem = pose(
-            model, x.to(model.device), aim if attack.minimum_norm else Surest(*aim), threat,
-            index=torch.zeros(1, dtype=torch.int64, device=model.device), seed=seed,
-        )  # fmt: skip
-        x_adv = unrolled(attack, problem).x_adv.cpu()
-        queries = model.forwards - before
-        ruling = rule(
-            model, x_adv, x=x, goal=goal, threat=threat,
-            claimed=torch.zeros(1, dtype=torch.bool), batch_size=1,
-        )  # fmt: skip
+        for restart in range(max(attack.restarts, 1)):
+            problem = pose(
+                model, x.to(model.device), aim, threat, index=index, seed=seed, restart=restart
+            )
+            x_adv = unrolled(attack, problem).x_adv.cpu()
+            queries += model.forwards - before
+            ruling = rule(
+                model, x_adv, x=x, goal=goal, threat=threat,
+                claimed=torch.zeros(1, dtype=torch.bool), batch_size=1,
+            )  # fmt: skip
+            before = model.forwards
+            if ruling.fooled:
+                break
     return Flip(
         x_adv, bool(ruling.fooled), bool(ruling.eight_bit), int(ruling.prediction),
         float(ruling.confidence), float(ruling.size), queries,
@@ -99,24 +104,33 @@ def fitted(x: Tensor, model: Classifier) -> Tensor:
     return x.clamp(0, 1).mul(255).round().div(255).contiguous()
 
 
-def probabilities(model: Classifier, x: Tensor) -> Tensor:
-    """What the model gives each class for one picture, `[K]` on the host.
+def answer(model: Classifier, x: Tensor) -> Tensor:
+    """The logits `[B,K]` of a model, which need not be frozen, for pictures, on the host.
 
-    Raises RefusedError if the model does not take such a picture or has no finite answer.
+    Raises RefusedError if the model does not take such pictures.
     """
     try:
         with model.frozen(), torch.no_grad():
-            logits = model(x.to(model.device))[0].cpu()
+            return model(x.to(model.device)).cpu()
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
             f"a model that takes pictures of shape {tuple(x.shape[1:])} (channels, height, width)",
             f"{type(error).__name__} from {model.name}: {reason}",
-            "resize the picture, or name a size: --preprocess 'mean=..;std=..;size=224x224'",
+            "resize the pictures, or name a size: --preprocess 'mean=..;std=..;size=224x224'",
         ) from None
+
+
+def probabilities(model: Classifier, x: Tensor) -> Tensor:
+    """What the model gives each class for one picture, `[K]` on the host.
+
+    Raises RefusedError if the model does not take such a picture or has no finite answer.
+    """
+    logits = answer(model, x)[0]
     if not logits.isfinite().all():
         raise RefusedError(
-            "finite logits for the unchanged picture", f"{float(logits.max())} from {model.name}",
+            "finite logits for the unchanged picture",
+            f"NaN or infinity from {model.name}",
             "check --preprocess, and the weights with robustkit inspect",
-        )  # fmt: skip
+        )
     return logits.softmax(0)

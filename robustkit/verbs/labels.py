@@ -5,6 +5,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from robustkit.errors import UserError
+from robustkit.options import Option
+
+TO = Option("to", "The class to reach, by name or number; otherwise any other.", metavar="CLASS")
+CLASSES = Option("classes", "Names of the model's classes, one a line.", metavar="FILE")
 
 
 def read_classes(path: str | None, known: Sequence[str], count: int) -> tuple[str, ...]:
@@ -70,9 +74,9 @@ def find_class(text: str, classes: Sequence[str], count: int) -> int:
                 "write more of the name, or its number",
             )
     near = get_close_matches(wanted, lowered, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "write its number"
-    if not classes:
-        hint = "write its number, or give the names with --classes FILE"
+    hint = "write its number, or give the names with --classes FILE"
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
     raise UserError("the name or number of a class", repr(text), hint)
 
 

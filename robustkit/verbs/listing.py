@@ -38,9 +38,25 @@ def _attacks() -> list[Row]:
 
 
 def _suites() -> list[Row]:
+    """One row for each suite and list of attacks: norms may share theirs."""
     from robustkit.attacks.cascades import SUITES
 
-    return [_fields(name, suite) for name, suite in SUITES.items()]
+    rows = []
+    for name, (summary, cascade, by_norm) in SUITES.items():
+        norms: dict[tuple[str, ...], list[str]] = {}
+        for norm, attacks in by_norm.items():
+            norms.setdefault(attacks, []).append(norm)
+        rows += [
+            {
+                "name": name,
+                "norms": " ".join(sharing),
+                "attacks": " ".join(attacks),
+                "what": summary,
+                "cascade": cascade,
+            }
+            for attacks, sharing in norms.items()
+        ]
+    return rows
 
 
 def _defenses() -> list[Row]:
@@ -110,7 +126,7 @@ def _words(value: Any) -> Any:
 SECTIONS = {
     "attacks": Section(("name", "norms", "access", "cost", "paper"), _attacks),
     "defenses": Section(("name", "kind", "cost", "paper"), _defenses),
-    "suites": Section(("name", "attacks"), _suites),
+    "suites": Section(("name", "norms", "attacks", "what"), _suites),
     "models": Section(("name", "what"), _models),
     "datasets": Section(("name", "what"), _datasets),
     "threats": Section(("name", "example", "what"), _threats),

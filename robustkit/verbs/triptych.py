@@ -9,6 +9,8 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 SIDE = 224
 """Smaller pictures are enlarged by a whole factor to about this height."""
+LARGEST = 640
+"""Larger pictures are thinned out to this width or height, noise and picture alike."""
 GAP = 56
 MARGIN = 20
 INK, PAPER, FAINT = (20, 20, 20), (255, 255, 255), (110, 110, 110)
@@ -37,7 +39,10 @@ def triptych(x: Pixels, x_adv: Pixels, captions: tuple[Caption, Caption, Caption
     draw = ImageDraw.Draw(sheet)
     for place, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
         left = MARGIN + place * (column + GAP)
-        sheet.paste(panel, (left + (column - width) // 2, MARGIN))
+        corner = (left + (column - width) // 2, MARGIN)
+        sheet.paste(panel, corner)
+        edges = (corner[0] - 1, MARGIN - 1, corner[0] + width, MARGIN + height)
+        draw.rectangle(edges, outline=FAINT)
         middle, top = left + column // 2, MARGIN + height + 14
         for line in _wrapped(caption.title, title, column):
             draw.text((middle, top), line, INK, title, anchor="ma")
@@ -60,8 +65,9 @@ def _panel(x: Pixels) -> Image.Image:
     colours = x[:3] if len(x) >= 3 else x[:1].repeat(3, axis=0)
     array = (colours.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(array))
-    factor = max(1, SIDE // picture.height)
-    size = (picture.width * factor, picture.height * factor)
+    factor = float(max(1, min(SIDE // picture.height, LARGEST // picture.width)))
+    factor = min(factor, LARGEST / max(picture.size))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
