@@ -15,7 +15,7 @@ Status = Literal["complete", "partial", "interrupted"]
 Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
 GateMode = Literal["no-breach", "proven", "point"]
 Outcome = Literal["misclassified", "fooled", "robust", "pending"]
-ClaimVerdict = Literal["CONTRADICTED", "CONSISTENT", "EXCEEDED"]
+ClaimVerdict = Literal["CONTRADICTED", "CONSISTENT", "EXCEEDED", "UNDECIDED"]
 Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 """A float that JSON may have had to write as null, since it has no word for what is not finite."""
 

@@ -48,6 +48,7 @@ def render_html(log: AuditLog, folder: Path | None = None) -> str:
         count=numbers.count,
         duration=numbers.duration,
         hint=numbers.hint,
+        drop=numbers.drop,
         title=threats.title,
         words=threats.words,
         shorten=shorten,
@@ -64,7 +65,8 @@ def render_html(log: AuditLog, folder: Path | None = None) -> str:
         standards=standards,
         sections=[_section(log, record, names) for record in log.threats],
         curves=_curves(log.threats),
-        gallery=_gallery(log.examples, folder),
+        gallery=(gallery := _gallery(log.examples, folder)),
+        lead=next((one for one in gallery if one[1] and one[0].threat == log.worst.threat), None),
         provenance=_provenance(log),
         rows=ROWS,
     )
@@ -79,8 +81,8 @@ def class_names(log: AuditLog) -> dict[int, str]:
 
 
 def _clean(value: object) -> object:
-    """Every value that the page prints, without what is not text."""
-    return value if isinstance(value, Markup) else plain(value)
+    """Every value that the page prints, without what is not text; a number keeps its unit."""
+    return value if isinstance(value, Markup) else plain(value).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Numbers as people read them: never without the number of samples, interval and threat."""
 
-from robustkit.records import ThreatRecord
+from robustkit.records import ComparisonRecord, ThreatRecord
 from robustkit.report.text import plain
 
 
@@ -73,3 +73,11 @@ def hint(value: object) -> str:
     ('0.00784', '20', 'linf')
     """
     return f"{value:.3g}" if isinstance(value, float) else plain(value)
+
+
+def drop(record: ComparisonRecord) -> str:
+    """A paired comparison: both numbers, what changed, and how likely that is by chance."""
+    return (
+        f"{percent(record.baseline_accuracy)} then, {percent(record.current_accuracy)} now: "
+        f"{record.lost} lost, {record.gained} gained of {record.samples}, p = {record.p:.2g}"
+    )

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robustkit.records import AuditLog, Finding, ThreatRecord
-from robustkit.report.numbers import count, duration, percent, span
+from robustkit.report.numbers import count, drop, duration, percent, span
 from robustkit.report.text import plain, shorten
 from robustkit.report.threats import title
 from robustkit.report.verdict import BOUND, ordered, sentence, trust, trust_words
@@ -25,7 +25,8 @@ def render_terminal(log: AuditLog, console: Console) -> None:
         console.print()
         _threat(record, log, console)
     console.print()
-    console.print(Text(trust_words(log), style=TRUST_STYLES[trust(log)]))
+    status = trust(log)
+    console.print(Text.assemble((f"{status}: ", TRUST_STYLES[status]), trust_words(log)))
     console.print(Text(BOUND, style="dim"))
     for one in ordered(log.findings):
         console.print(_finding(one))
@@ -108,10 +109,6 @@ def _judgements(log: AuditLog) -> list[Text]:
         lines.append(Text.assemble((claim.verdict, style), what))
     for one in log.comparisons:
         word, style = ("DROP", "bold red") if one.significant_drop else ("NO DROP", "bold green")
-        what = (
-            f" against {plain(one.baseline)} under {title(one.threat)}: "
-            f"{percent(one.baseline_accuracy)} then, {percent(one.current_accuracy)} now "
-            f"(+{one.gained}/-{one.lost} of {one.samples}, p = {one.p:.2g})"
-        )
+        what = f" against {plain(one.baseline)} under {title(one.threat)}: {drop(one)}"
         lines.append(Text.assemble((word, style), what))
     return lines

@@ -6,7 +6,7 @@ from robustkit.report.svg import dot, drawing, label, line, path
 from robustkit.report.threats import read, title
 
 WIDTH, HEIGHT = 360, 150
-CENTRE, REACH, AXIS = (76.0, 76.0), 44.0, 64.0
+CENTRE, REACH, AXIS = (80.0, 75.0), 34.0, 72.0
 WORDS = 164.0
 """Where the right half begins."""
 
@@ -24,8 +24,8 @@ def threat_picture(text: str) -> Markup:
         line((cx, cy - end), (cx, cy + end), "axis"),
         _reach(norm),
         dot(CENTRE, 3.5, "ink"),
-        label((cx + end, cy + 13), "pixel 1", "small", "end"),
-        label((cx + 4, cy - end + 8), "pixel 2", "small"),
+        label((cx + end, cy - 5), "pixel 1", "small", "end"),
+        label((cx + 5, cy - end + 10), "pixel 2", "small"),
         label((WORDS, 22), title(text), "strong"),
         *_budget(norm, eps),
     )

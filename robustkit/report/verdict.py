@@ -27,8 +27,8 @@ def sentence(record: ThreatRecord, log: AuditLog) -> str:
     """The verdict under one threat."""
     if not record.trusted:
         return (
-            f"UNTRUSTED: no robust accuracy is given for {plain(log.model.name)} under "
-            f"{title(record.threat)} (n = {record.samples}), because {_why(record, log)}."
+            f"UNTRUSTED: no robust accuracy can be given for {plain(log.model.name)} under "
+            f"{title(record.threat)} (n = {record.samples}). {_why(record, log)}"
         )
     if not record.samples:
         return f"No sample met the whole audit under {title(record.threat)}: nothing is known."
@@ -57,7 +57,7 @@ def trust_words(log: AuditLog) -> str:
     """The trust status in a sentence."""
     status = trust(log)
     if status == "untrusted":
-        return "Untrusted: the findings below void the number. Do not quote it."
+        return "The findings below void the number. Do not quote it."
     if status == "provisional":
         serious = sum(f.severity in ("high", "medium") for f in log.findings)
         reasons = []
@@ -65,8 +65,8 @@ def trust_words(log: AuditLog) -> str:
             reasons.append(f"the run is {log.status}")
         if serious:
             reasons.append(f"{serious} finding{'s' * (serious > 1)} of weight")
-        return f"Provisional: {' and '.join(reasons)}. Read it as an upper bound, no more."
-    return "Trusted: every success was re-verified, and no sign of masked gradients was found."
+        return f"{' and '.join(reasons).capitalize()}: read the number as an upper bound, no more."
+    return "Every success was re-verified, and no sign of masked gradients was found."
 
 
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
@@ -103,13 +103,13 @@ def is_black_box(attack: AttackRecord) -> bool:
 
 
 def _why(record: ThreatRecord, log: AuditLog) -> str:
+    """The gravest finding, in its own words."""
     mine = [f for f in ordered(log.findings) if f.threat in ("", record.threat)]
-    high = [f for f in mine if f.severity == "high"] or mine
-    if not high:
-        return "the audit marked it so"
-    message = plain(high[0].message).rstrip(".")
-    more = f" (and {len(high) - 1} more)" if len(high) > 1 else ""
-    return f"{high[0].id}: {message}{more}"
+    if not mine:
+        return "The audit marked it so."
+    more = sum(f.severity == "high" for f in mine[1:])
+    others = f" and {more} more" if more else ""
+    return f"{plain(mine[0].message)} ({plain(mine[0].id)}{others})"
 
 
 def _unfinished(log: AuditLog, record: ThreatRecord) -> str:
