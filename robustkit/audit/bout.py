@@ -4,7 +4,7 @@ Blocks come first, so that whatever stops the audit, the samples before it have 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,8 +88,13 @@ class Ring:
             logits = self.model(self.samples.pixels(slice(0, 1)).to(self.model.device))
         return Clean(prediction, confidence, finite, logits.shape[1])
 
-    def fight(self, bouts: list[Bout], clean: Clean) -> dict[str, Standing]:
-        """Every threat's cascade over every block; standings by threat."""
+    def fight(
+        self, bouts: list[Bout], clean: Clean, decided: Callable[[dict[str, Standing]], bool]
+    ) -> dict[str, Standing]:
+        """Every threat's cascade over every block; standings by threat.
+
+        Ends early when `decided`, asked after every block, says that nothing is left to find out.
+        """
         count = len(self.samples)
         right = clean.right(self.samples.y)
         standings = {bout.threat: Standing(bout.threat, count) for bout in bouts}
@@ -99,6 +104,8 @@ class Ring:
                 if not self._cascade(bout, standings[bout.threat], rows, right):
                     return _level(standings)
                 standings[bout.threat].reached = int(rows[-1]) + 1
+            if decided(standings):
+                break
         return standings
 
     def _cascade(self, bout: Bout, standing: Standing, rows: Tensor, right: Tensor) -> bool:

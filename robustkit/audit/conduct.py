@@ -11,11 +11,13 @@ import torch
 
 from robustkit import __version__
 from robustkit.audit import suspicion, trials
+from robustkit.audit.baseline import compare_baseline, read_baseline
 from robustkit.audit.bout import Progress, Ring, Silent, attack_records
+from robustkit.audit.claims import check_claim
 from robustkit.audit.device import choose_batch_size, choose_device
 from robustkit.audit.engine import Engine
 from robustkit.audit.findings import finding
-from robustkit.audit.gates import judge
+from robustkit.audit.judges import Judges
 from robustkit.audit.ledger import Ledger
 from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
@@ -23,7 +25,7 @@ from robustkit.audit.standing import Clean, Standing
 from robustkit.loading import load, open_samples
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
-from robustkit.records import AuditLog, Example, Finding, GateRecord, SampleRecord, ThreatRecord
+from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord
 from robustkit.report.run_directory import write_run
 
 UNTRUSTED = {"RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE"}
@@ -54,12 +56,13 @@ def conduct(
         clean = ring.clean_pass()
         suspicion.check_labels(samples, clean.classes)
         found = suspicion.before(model, samples, clean)
-        standings = ring.fight(list(plan.bouts), clean)
+        judges = Judges(plan, clean.right(samples.y))
+        standings = ring.fight(list(plan.bouts), clean, judges.decided)
         records, more = _verdicts(plan, ring, standings, clean, found)
     findings = (*found, *more)
     shown = _examples(ring, plan, standings, clean) if folder else []
     log = AuditLog(
-        status="complete" if all(r.samples == len(samples) for r in records) else "partial",
+        status="complete" if _whole(records, len(samples), judges) else "partial",
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         plan=plan.model_dump(mode="json"),
@@ -68,16 +71,25 @@ def conduct(
         threats=tuple(records),
         findings=findings,
         trusted=all(record.trusted for record in records),
-        gates=tuple(_gates(plan, records)),
+        gates=tuple(judges.gates(records)),
+        claims=tuple(check_claim(r, plan.claimed) for r in records) if plan.claimed else (),
         environment=_environment(model, ring),
         seed=plan.seed,
         seconds=round(time.perf_counter() - started, 3),
         examples=tuple(shown),
         samples=tuple(_samples(plan, standings, samples, clean)),
     )
+    if plan.baseline:
+        baseline = read_baseline(Path(plan.baseline))
+        log = log.model_copy(update={"comparisons": compare_baseline(baseline, log)})
     if folder:
         write_run(log, folder)
     return log
+
+
+def _whole(records: list[ThreatRecord], asked: int, judges: Judges) -> bool:
+    """Whether every sample was met, or the gates were decided without the rest."""
+    return judges.early or all(record.samples == asked for record in records)
 
 
 def _shard(samples: Samples, plan: Plan) -> Samples:
@@ -167,14 +179,6 @@ def _examples(
             standing=standing, samples=ring.samples, clean=clean, folder=ring.folder,
         )  # fmt: skip
     return shown
-
-
-def _gates(plan: Plan, records: list[ThreatRecord]) -> list[GateRecord]:
-    return [
-        judge(record, plan.at_least[record.threat], plan.gate)
-        for record in records
-        if record.threat in plan.at_least
-    ]
 
 
 def _samples(

@@ -117,6 +117,8 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
         "at_least": errors(partial(_thresholds, at_least, written), dict[str, float]()),
         "gate": errors(lambda: _gate(gate), "no-breach"),
         "shard": errors(lambda: _shard(shard), None),
+        # Attacks that were named, and the published suites, are run as they are.
+        "trials": not attacks and not (suite or "").startswith("autoattack"),
         **{key: value for key, value in rest.items() if value is not None},
     }
     if errors.found:

@@ -26,7 +26,7 @@ RANDOM = 1e-4
 BATCH = 1e-3
 ONE_STEP = 0.01
 BLACK_BOX = 0.01
-ROUNDED_OFF = 0.05
+ROUNDED_OFF = 0.5
 
 
 def check_labels(samples: Samples, classes: int) -> None:
