@@ -22,7 +22,7 @@ class Suite:
 
 
 QUICK = ("fgsm", "pgd:steps=20", "apgd-ce:steps=50")
-STANDARD = ("apgd-ce", "apgd-t")
+STANDARD = ("apgd-ce", "apgd-t", "square:queries=1000")
 RANDOM = ("apgd-ce:eot=20", "apgd-dlr:eot=20")
 
 SUITES: dict[str, tuple[str, bool, dict[str, tuple[str, ...]]]] = {
