@@ -34,7 +34,7 @@ def test_an_undecided_gate_asks_everybody() -> None:
 
 def test_a_published_number_is_contradicted() -> None:
     assert audited(samples=100, claimed=0.9).claims[0].verdict == "CONTRADICTED"
-    assert audited(samples=100, claimed=0.2).claims[0].verdict in ("CONSISTENT", "EXCEEDED")
+    assert audited(samples=100, claimed=0.15).claims[0].verdict in ("CONSISTENT", "EXCEEDED")
 
 
 def test_a_baseline_is_compared_sample_by_sample(tmp_path: Path) -> None:
