@@ -1,29 +1,35 @@
 """Auto-PGD: PGD that finds its own step size (Croce & Hein 2020, arXiv 2003.01690, algorithm 1).
 
 The l1 form is that of Croce & Hein 2021 (arXiv 2103.01208, algorithm 1): sparse steps, exact
-projection onto ball and box. APGD-T runs the targeted DLR loss against the most likely wrong
-classes, one a restart.
+projection onto ball and box, and if wanted a start in wider balls. APGD-T runs the targeted DLR
+loss against the most likely wrong classes, one a restart.
 
 Deviations: cross-entropy is replaced by the log odds, a monotone function of it whose gradient has
 the same direction, so that every comparison and every step is the published one where
-cross-entropy does not vanish. Kept as published: the first checkpoint counts one increase more
-where the published loss is positive (the reference compares with a row of zeros).
+cross-entropy does not vanish; in l2 the projection onto ball and box is exact, where the published
+one scales and then clips. Kept as published: at the first checkpoint the reference compares the
+first loss with a zero, so that the first step counts as a rise for cross-entropy and never else.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustkit.attacks.attack import Attack, Problem, State, begin, observe
+from robustkit.attacks.attack import Attack, Problem, State, begin, choose_rows, observe
 from robustkit.attacks.parts.gradient import Look, averaged, glance
-from robustkit.goal import Goal, rivals
+from robustkit.attacks.parts.targets import likely
+from robustkit.errors import UserError
+from robustkit.goal import Goal
 from robustkit.losses import LOSSES, Loss
-from robustkit.norms import spread
+from robustkit.norms import NORMS, spread
 
 MOMENTUM = 0.75
 RHO = 0.75
-ENTROPIC = ("log-odds", "cross-entropy")
 
 
 class Memory(NamedTuple):
@@ -57,14 +63,18 @@ def apgd(
     restarts: int = 1,
     loss: str = "log-odds",
     eot: int = 1,
+    wide: bool = False,
     name: str = "apgd-ce",
 ) -> Attack:
     """APGD with any loss. Norms: linf, l2, l1. Published: 100 steps, one restart.
 
+    `wide` is for l1 only: 30 % of the steps in a ball of 3 eps, 30 % in one of 2 eps, the rest in
+    that of eps, each from the best point of the one before. `eot` averages that many looks a step.
+
     >>> apgd().settings["rho"]
     0.75
     """
-    return _apgd(name, LOSSES[loss], steps=steps, restarts=restarts, loss=loss, eot=eot)
+    return _attack(_Recipe(name, loss, steps, eot, wide), restarts)
 
 
 def apgd_dlr(*, steps: int = 100, restarts: int = 1, eot: int = 1) -> Attack:
@@ -72,45 +82,159 @@ def apgd_dlr(*, steps: int = 100, restarts: int = 1, eot: int = 1) -> Attack:
     return apgd(steps=steps, restarts=restarts, loss="dlr", eot=eot, name="apgd-dlr")
 
 
-def apgd_t(*, steps: int = 100, targets: int = 9, eot: int = 1) -> Attack:
+def apgd_t(*, steps: int = 100, targets: int = 9, eot: int = 1, wide: bool = False) -> Attack:
     """APGD-T: the targeted DLR loss against the `targets` most likely wrong classes in turn.
 
-    With fewer wrong classes than targets the last one is tried again from another start.
+    With fewer wrong classes than targets they are gone through again, from other starts. `wide`
+    is that of `apgd`; published for l1: 5 targets and wide.
     """
-    return _apgd("apgd-t", LOSSES["dlr"], steps=steps, restarts=targets, loss="dlr-t", eot=eot)
+    return _attack(_Recipe("apgd-t", "dlr", steps, eot, wide, targeted=True), targets)
 
 
-def _apgd(name: str, score: Loss, *, steps: int, restarts: int, loss: str, eot: int) -> Attack:
-    targeted = loss == "dlr-t"
-    first, least = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1)
-    shorter = max(int(0.03 * steps), 1)
+def _attack(recipe: "_Recipe", restarts: int) -> Attack:
+    shown = {
+        "steps": recipe.steps, "restarts": restarts, "loss": recipe.loss, "eot": recipe.eot,
+        "wide": recipe.wide, "rho": RHO, "momentum": MOMENTUM, "step_size": "2 eps, adaptive",
+    }  # fmt: skip
+    return Attack(
+        recipe.name, recipe.init, recipe.step, recipe.looks, recipe.finish, restarts, settings=shown
+    )
 
-    def aimed(target: Tensor) -> Loss:
-        if not targeted:
+
+@dataclass(frozen=True)
+class _Recipe:
+    """An APGD's settings, and its `init`, `step` and `finish`.
+
+    It runs in phases, each of which looks once more than it moves; without `wide` there is one.
+    """
+
+    name: str
+    loss: str
+    steps: int
+    eot: int
+    wide: bool
+    targeted: bool = False
+
+    @property
+    def phases(self) -> list[int]:
+        """How many times each phase moves."""
+        wide = ceil(0.3 * self.steps)
+        return [wide, wide, self.steps - 2 * wide] if self.wide else [self.steps]
+
+    @property
+    def starts(self) -> list[int]:
+        """The value of `t` at which each phase begins."""
+        moves = self.phases
+        return [sum(moves[:phase]) + phase for phase in range(len(moves))]
+
+    @property
+    def looks(self) -> int:
+        """How many steps the engine has to take; the last look is that of `finish`."""
+        return self.starts[-1] + self.phases[-1]
+
+    def periods(self, norm: str) -> list[int]:
+        """The steps to the first checkpoint of each phase."""
+        share = 0.04 if norm == "l1" else 0.22
+        return [max(int(share * moves), 1) for moves in self.phases]
+
+    def ball(self, problem: Problem, t: Tensor) -> Problem:
+        """The problem with the budget of the phase that `t` lies in: 3, 2, then 1 eps."""
+        if not self.wide:
+            return problem
+        factors = list(range(len(self.starts), 0, -1))
+        return problem.with_eps(problem.eps * _stairs(t, self.starts, factors))
+
+    def aimed(self, target: Tensor) -> Loss:
+        """The loss; for APGD-T that of reaching `target`."""
+        score = LOSSES[self.loss]
+        if not self.targeted:
             return score
         return lambda logits, goal: score(logits, Goal(goal.y, target))
 
-    def init(problem: Problem) -> State:
-        x = _surface(problem)
-        target = _target(problem) if targeted else problem.goal.label
-        return begin(problem, x, _memory(problem, x, target, first))
+    def init(self, problem: Problem) -> State:
+        """Start on the surface of the ball."""
+        if self.wide and problem.threat.norm_name != "l1":
+            raise UserError("the norm l1 with wide=true", problem.threat.text, "leave out wide")
+        target = likely(problem) if self.targeted else problem.goal.label
+        ball = self.ball(problem, torch.zeros_like(target))
+        x = _surface(ball)
+        return begin(problem, x, self.fresh(ball, x, target, torch.zeros_like(target)))
 
-    def step(problem: Problem, state: State) -> State:
-        seen = averaged(aimed(state.memory[-1]), eot)(problem, state)
-        state = observe(problem, state, seen.logits, seen.loss)
-        memory = _note(state, seen, entropic=loss in ENTROPIC)
-        memory, x, gradient = _checkpoint(problem, state, memory, seen, least, shorter)
-        following = _move(problem, x, memory, gradient, state.t)
-        return state._replace(x=following, t=state.t + 1, memory=memory._replace(last=x))
+    def fresh(self, ball: Problem, x: Tensor, target: Tensor, t: Tensor) -> Memory:
+        """The memory at the beginning of the phase that `t` lies in, at `x`."""
+        norm = ball.threat.norm_name
+        low, count = torch.full_like(ball.eps, -torch.inf), torch.zeros_like(target)
+        numbers = float(x[0].numel())
+        sparsity = NORMS["l0"].size(x - ball.x) if self.wide else torch.full_like(low, numbers)
+        return Memory(
+            last=x, best=x, best_gradient=torch.zeros_like(x), best_loss=low, loss=low,
+            length=ball.eps * (1.0 if norm == "l1" else 2.0),
+            period=_stairs(t, self.starts, self.periods(norm)), since=count, rises=count,
+            then=low, halved=torch.ones_like(low, dtype=torch.bool),
+            share=sparsity / numbers / 1.5 if self.wide else torch.full_like(low, 0.2),
+            sparsity=sparsity.clamp_min(1), target=target,
+        )  # fmt: skip
 
-    def finish(problem: Problem, state: State) -> State:
-        return observe(problem, state, *glance(problem, state.x, aimed(state.memory[-1])))
+    def step(self, problem: Problem, state: State) -> State:
+        """Look, note, shorten the step at a checkpoint, move."""
+        memory: Memory = state.memory  # type: ignore[assignment]
+        ball = self.ball(problem, state.t)
+        seen = averaged(self.aimed(memory.target), self.eot)(problem, state)
+        after = self.observe(problem, state, seen)
+        age = state.t - _stairs(state.t, self.starts, self.starts)
+        vanishing = self.loss in ("log-odds", "cross-entropy") and problem.goal.target is None
+        memory = _note(memory, state.x, seen, age, rises_at_first=vanishing)
+        memory, x, gradient = self.checkpoint(ball, state.x, memory, seen)
+        following = _move(ball, x, memory, gradient, age)
+        after = after._replace(x=following, t=state.t + 1, memory=memory._replace(last=x))
+        return self.enter(problem, after) if self.wide else after
 
-    settings = {
-        "steps": steps, "restarts": restarts, "loss": loss, "eot": eot,
-        "rho": RHO, "momentum": MOMENTUM, "step_size": "2 eps, adaptive",
-    }  # fmt: skip
-    return Attack(name, init, step, steps, finish, restarts, settings=settings)
+    def observe(self, problem: Problem, state: State, seen: Look) -> State:
+        """Note a success, but none of a wider ball than asked for."""
+        noted = observe(problem, state, seen.logits, seen.loss)
+        kept: State = choose_rows(state.t >= self.starts[-1], noted, state) if self.wide else noted
+        return kept
+
+    def checkpoint(
+        self, ball: Problem, x: Tensor, memory: Memory, seen: Look
+    ) -> tuple[Memory, Tensor, Tensor]:
+        """At a checkpoint: shorten the step where it does not pay, go back to the best point."""
+        due = memory.since == memory.period
+        if ball.threat.norm_name == "l1":
+            memory, back = _sparser(ball, memory, due)
+        else:
+            shorter, least = max(int(0.03 * self.steps), 1), max(int(0.06 * self.steps), 1)
+            memory, back = _halve(memory, due, shorter, least)
+        none = torch.where(due, 0, memory.since), torch.where(due, 0, memory.rises)
+        wide = spread(back, x)
+        return (
+            memory._replace(since=none[0], rises=none[1]),
+            torch.where(wide, memory.best, x),
+            torch.where(wide, memory.best_gradient, seen.gradient),
+        )
+
+    def enter(self, problem: Problem, state: State) -> State:
+        """Where a smaller ball begins: start in it from the best point of the wider one."""
+        memory: Memory = state.memory  # type: ignore[assignment]
+        ball = self.ball(problem, state.t)
+        x = ball.project(memory.best)
+        anew = state._replace(x=x, memory=self.fresh(ball, x, memory.target, state.t))
+        begins = (state.t == self.starts[1]) | (state.t == self.starts[2])
+        entered: State = choose_rows(begins, anew, state)
+        return entered
+
+    def finish(self, problem: Problem, state: State) -> State:
+        """Look at the last point."""
+        memory: Memory = state.memory  # type: ignore[assignment]
+        return observe(problem, state, *glance(problem, state.x, self.aimed(memory.target)))
+
+
+def _stairs(t: Tensor, starts: Sequence[int], values: Sequence[int]) -> Tensor:
+    """For every `t` `[B]` the value of the phase that it lies in."""
+    level = torch.full_like(t, values[0])
+    for start, (before, after) in zip(starts[1:], pairwise(values), strict=True):
+        level = level + (t >= start) * (after - before)
+    return level
 
 
 def _surface(problem: Problem) -> Tensor:
@@ -128,40 +252,16 @@ def _surface(problem: Problem) -> Tensor:
     return problem.project(problem.x + direction * spread(stretch, direction))
 
 
-def _target(problem: Problem) -> Tensor:
-    """The class of this restart: the r-th most likely wrong one at the clean picture."""
-    if problem.goal.target is not None:
-        return problem.goal.target
-    logits = rivals(problem.model(problem.x), problem.goal.y)
-    rank = min(problem.restart, logits.shape[1] - 2)
-    return logits.argsort(1, descending=True)[:, rank]
-
-
-def _memory(problem: Problem, x: Tensor, target: Tensor, first: int) -> Memory:
-    low = torch.full_like(problem.eps, -torch.inf)
-    zero = torch.zeros_like(problem.eps)
-    count = torch.zeros_like(target)
-    sparse = problem.threat.norm_name == "l1"
-    return Memory(
-        last=x, best=x, best_gradient=torch.zeros_like(x), best_loss=low, loss=low,
-        length=problem.eps * (1.0 if sparse else 2.0),
-        period=count + first, since=count, rises=count,
-        then=low, halved=torch.ones_like(zero, dtype=torch.bool),
-        share=zero + 0.2, sparsity=zero + x[0].numel(), target=target,
-    )  # fmt: skip
-
-
-def _note(state: State, seen: Look, *, entropic: bool) -> Memory:
+def _note(memory: Memory, x: Tensor, seen: Look, age: Tensor, *, rises_at_first: bool) -> Memory:
     """Count the steps and the rises, and keep the best point; the first look only begins."""
-    memory = Memory(*state.memory)
-    begun = state.t > 0
+    begun = age > 0
     better = seen.loss > memory.best_loss
-    wide = spread(better, state.x)
+    wide = spread(better, x)
     # The reference's first comparison is with a zero, which cross-entropy always exceeds.
-    above = torch.ones_like(better) if entropic else seen.loss > 0
-    rose = torch.where(state.t == 1, above, seen.loss > memory.loss)
+    first = (seen.loss > 0) | rises_at_first
+    rose = torch.where(age == 1, first, seen.loss > memory.loss)
     return memory._replace(
-        best=torch.where(wide, state.x, memory.best),
+        best=torch.where(wide, x, memory.best),
         best_gradient=torch.where(wide, seen.gradient, memory.best_gradient),
         best_loss=torch.where(better, seen.loss, memory.best_loss),
         loss=seen.loss,
@@ -171,53 +271,39 @@ def _note(state: State, seen: Look, *, entropic: bool) -> Memory:
     )
 
 
-def _checkpoint(
-    problem: Problem, state: State, memory: Memory, seen: Look, least: int, shorter: int
-) -> tuple[Memory, Tensor, Tensor]:
-    """At a checkpoint: shorten the step where it does not pay and go back to the best point."""
-    due = memory.since == memory.period
-    if problem.threat.norm_name == "l1":
-        memory, back = _sparser(problem, memory, due)
-    else:
-        few = memory.rises <= RHO * memory.period
-        stuck = ~memory.halved & (memory.then >= memory.best_loss)
-        back = due & (few | stuck)
-        memory = memory._replace(
-            length=torch.where(back, memory.length / 2, memory.length),
-            halved=torch.where(due, back, memory.halved),
-            then=torch.where(due, memory.best_loss, memory.then),
-            period=torch.where(due, (memory.period - shorter).clamp_min(least), memory.period),
-        )
-    memory = memory._replace(
-        since=torch.where(due, 0, memory.since), rises=torch.where(due, 0, memory.rises)
-    )
-    wide = spread(back, state.x)
-    x = torch.where(wide, memory.best, state.x)
-    return memory, x, torch.where(wide, memory.best_gradient, seen.gradient)
-
-
-def _sparser(problem: Problem, memory: Memory, due: Tensor) -> tuple[Memory, Tensor]:
-    """The l1 form's checkpoint: sparser steps while the best perturbation gets sparser."""
-    delta = memory.best - problem.x
-    count = (delta.abs() > 1e-6).flatten(1).sum(1).to(delta)
-    back = due & (count / memory.sparsity < 0.95)
-    longest = problem.eps
-    shrunk = torch.where(back, longest, memory.length / 1.5).clamp(longest / 10, longest)
+def _halve(memory: Memory, due: Tensor, shorter: int, least: int) -> tuple[Memory, Tensor]:
+    """Halve the step where too few steps rose, or where the best loss stood still (sec. 3)."""
+    few = memory.rises <= RHO * memory.period
+    stuck = ~memory.halved & (memory.then >= memory.best_loss)
+    back = due & (few | stuck)
     return memory._replace(
-        share=torch.where(due, count / delta[0].numel() / 1.5, memory.share),
+        length=torch.where(back, memory.length / 2, memory.length),
+        halved=torch.where(due, back, memory.halved),
+        then=torch.where(due, memory.best_loss, memory.then),
+        period=torch.where(due, (memory.period - shorter).clamp_min(least), memory.period),
+    ), back
+
+
+def _sparser(ball: Problem, memory: Memory, due: Tensor) -> tuple[Memory, Tensor]:
+    """The l1 form's checkpoint: sparser steps while the best perturbation gets sparser."""
+    count = NORMS["l0"].size(memory.best - ball.x)
+    back = due & (count / memory.sparsity < 0.95)
+    shrunk = torch.where(back, ball.eps, memory.length / 1.5).clamp(ball.eps / 10, ball.eps)
+    return memory._replace(
+        share=torch.where(due, count / memory.best[0].numel() / 1.5, memory.share),
         sparsity=torch.where(due, count, memory.sparsity).clamp_min(1),
         length=torch.where(due, shrunk, memory.length),
     ), back
 
 
-def _move(problem: Problem, x: Tensor, memory: Memory, gradient: Tensor, t: Tensor) -> Tensor:
+def _move(ball: Problem, x: Tensor, memory: Memory, gradient: Tensor, age: Tensor) -> Tensor:
     """One step of the current length; from the second on with momentum (eq. 2)."""
-    norm = problem.threat.norm
+    norm = ball.threat.norm
     if norm.name == "l1":
-        return problem.project(x + _sparse_step(gradient, memory))
-    ahead = problem.project(x + norm.steepest(gradient, memory.length, None))
+        return ball.project(x + _sparse_step(gradient, memory))
+    ahead = ball.project(x + norm.steepest(gradient, memory.length, None))
     pulled = x + MOMENTUM * (ahead - x) + (1 - MOMENTUM) * (x - memory.last)
-    return torch.where(spread(t > 0, x), problem.project(pulled), ahead)
+    return torch.where(spread(age > 0, x), ball.project(pulled), ahead)
 
 
 def _sparse_step(gradient: Tensor, memory: Memory) -> Tensor:

@@ -53,6 +53,17 @@ class Problem(NamedTuple):
             high=self.high[index],
         )
 
+    def with_eps(self, eps: Tensor) -> "Problem":
+        """The same problem with the budgets `eps` `[B]`."""
+        low, high = self.threat.box(self.x)
+        if self.threat.norm_name != "l0":
+            radius = spread(eps, self.x)
+            low, high = torch.maximum(low, -radius), torch.minimum(high, radius)
+        bounds = self.threat.bounds
+        return self._replace(
+            eps=eps, low=(self.x + low).clamp(*bounds), high=(self.x + high).clamp(*bounds)
+        )
+
     def project(self, x_adv: Tensor) -> Tensor:
         """The nearest picture that the threat model allows."""
         if self.threat.norm_name == "linf":
@@ -82,14 +93,9 @@ def pose(
     restart: int = 0,
 ) -> Problem:
     """The problem of attacking `x` `[B,C,H,W]`; `index` `[B]` keys each sample's randomness."""
-    eps = threat.budget(x)
-    low, high = threat.box(x)
-    if threat.norm_name != "l0":
-        radius = spread(eps, x)
-        low, high = torch.maximum(low, -radius), torch.minimum(high, radius)
-    low, high = (x + low).clamp(*threat.bounds), (x + high).clamp(*threat.bounds)
     draws = Draws.keyed(seed, index)
-    return Problem(model, x, goal, threat, draws, eps, low, high, restart)
+    eps = threat.budget(x)
+    return Problem(model, x, goal, threat, draws, eps, x, x, restart).with_eps(eps)
 
 
 class State(NamedTuple):
@@ -200,6 +206,14 @@ def join_rows(first: Any, second: Any) -> Any:
         return torch.cat((first, second))
     parts = [join_rows(a, b) for a, b in zip(first, second, strict=True)]
     return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+
+
+def choose_rows(mask: Tensor, yes: Any, no: Any) -> Any:
+    """Of two equal nests of tensors the rows of `yes` where `mask` `[B]` holds, else of `no`."""
+    if isinstance(yes, Tensor):
+        return torch.where(spread(mask, yes), yes, no)
+    parts = [choose_rows(mask, a, b) for a, b in zip(yes, no, strict=True)]
+    return type(yes)(*parts) if hasattr(yes, "_fields") else tuple(parts)
 
 
 def unrolled(attack: Attack, problem: Problem) -> State:
