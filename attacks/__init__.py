@@ -20,6 +20,7 @@ from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.momentum import mi_fgsm
 from robustkit.attacks.pgd import bim, fgsm, pgd
+from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.square import square
 from robustkit.errors import UserError
 
@@ -63,6 +64,11 @@ _ROWS = (
         "deepfool", deepfool, ("linf", "l2"), "minimum-norm", "white-box",
         "9 forwards and backwards a step",
         "Moosavi-Dezfooli et al. 2016, arXiv 1511.04599", "foolbox:L2DeepFoolAttack",
+    ),
+    AttackInfo(
+        "sigma-zero", sigma_zero, ("l0",), "minimum-norm", "white-box",
+        "1 forward and backward a step",
+        "Cina et al. 2025, arXiv 2402.01879", "adv_lib:sigma_zero",
     ),
 )  # fmt: skip
 
@@ -122,5 +128,5 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "deepfool",
-    "fgsm", "info", "mi_fgsm", "pgd", "square",
+    "fgsm", "info", "mi_fgsm", "pgd", "sigma_zero", "square",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from tests.truth.closed_form import Known, linear, pieces
 # How each attack is run here, and in which norms. The defaults reach the optimum too, later.
 ATTACKS = {
     "deepfool": ("l2", "linf"),
+    "sigma-zero:steps=300": ("l0",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
