@@ -127,7 +127,7 @@ def _digest(model: Classifier) -> str:
     digest = hashlib.sha256()
     for name, value in model.module.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -57,17 +57,22 @@ class Random(nn.Module):
 
 
 class Winners(nn.Module):
-    """k-winners-take-all (Xiao et al. 2020) on the pixels: a gradient that jumps everywhere."""
+    """k-winners-take-all (Xiao et al. 2020) for a ReLU: the gradient jumps everywhere."""
 
-    def __init__(self, net: nn.Module, kept: int = 24) -> None:
+    def __init__(self, share: float = 0.2) -> None:
         super().__init__()
-        self.net, self.kept = net, kept
+        self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)
-        least = flat.topk(self.kept, 1).values[:, -1:]
-        out: Tensor = self.net((flat * (flat >= least)).reshape(x.shape))
-        return out
+        least = flat.topk(int(self.share * flat.shape[1]), 1).values[:, -1:]
+        return (flat * (flat >= least)).reshape(x.shape)
+
+
+def winners(net: nn.Module) -> nn.Module:
+    """A network with its activations replaced, which it was not trained with."""
+    parts = [Winners() if isinstance(part, nn.ReLU) else part for part in net.children()]
+    return nn.Sequential(*parts)
 
 
 class Softmax(nn.Module):

@@ -64,7 +64,7 @@ def test_randomness_is_seen_and_averaged_out(truth: rk.AuditLog) -> None:
 
 def test_a_rough_model_is_not_believed(truth: rk.AuditLog) -> None:
     """k-winners-take-all: either its true number comes out, or the verdict is untrusted."""
-    log = audited(broken.Winners(broken.standard()))
+    log = audited(broken.winners(broken.standard()))
     assert not log.trusted or log.robust_accuracy <= truth.robust_accuracy + 0.15
 
 
