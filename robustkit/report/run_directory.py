@@ -48,7 +48,7 @@ def read_run(folder: Path) -> AuditLog:
         raise UserError(
             f"a run directory with {AUDIT}", str(folder), "give the --out folder of an audit"
         ) from None
-    except (OSError, ValidationError, ValueError) as error:
+    except (OSError, RecursionError, ValidationError, ValueError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {str(error).splitlines()[0]}") from None
 
 
