@@ -72,15 +72,16 @@ class Classifier:
             )
         return logits.float()
 
-    def gradient(self, outputs: Tensor, x: Tensor) -> Tensor:
+    def gradient(self, outputs: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
         """The gradient of `outputs.sum()` with respect to `x` alone; what is NaN becomes 0.
 
-        A model without a path from pixels to logits gives zeros, which the audit reports.
+        A model without a path from pixels to logits gives zeros, which the audit reports. With
+        `again` the graph is kept for another gradient.
         """
         self.backwards += len(x)
         if not outputs.requires_grad:
             return torch.zeros_like(x)
-        (gradient,) = torch.autograd.grad(outputs.sum(), x, allow_unused=True)
+        (gradient,) = torch.autograd.grad(outputs.sum(), x, retain_graph=again, allow_unused=True)
         if gradient is None:
             return torch.zeros_like(x)
         return gradient.nan_to_num_(0.0, 0.0, 0.0)
