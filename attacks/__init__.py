@@ -18,7 +18,7 @@ from typing import Any
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.deepfool import deepfool
-from robustkit.attacks.momentum import mi_fgsm
+from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.square import square
@@ -42,6 +42,28 @@ _ROWS = (
     AttackInfo(
         "mi-fgsm", mi_fgsm, LP, "fixed-budget", "white-box", "1 forward and backward a step",
         "Dong et al. 2018, arXiv 1710.06081", "torchattacks:MIFGSM",
+    ),
+    AttackInfo(
+        "ni-fgsm", ni_fgsm, ("linf",), "fixed-budget", "white-box",
+        "2 forwards, 1 backward a step",
+        "Lin et al. 2020, arXiv 1908.06281", "torchattacks:NIFGSM",
+    ),
+    AttackInfo(
+        "si-ni-fgsm", si_ni_fgsm, ("linf",), "fixed-budget", "white-box",
+        "6 forwards, 5 backwards a step",
+        "Lin et al. 2020, arXiv 1908.06281", "torchattacks:SINIFGSM",
+    ),
+    AttackInfo(
+        "di-fgsm", di_fgsm, LP, "fixed-budget", "white-box", "2 forwards, 1 backward a step",
+        "Xie et al. 2019, arXiv 1803.06978", "torchattacks:DIFGSM",
+    ),
+    AttackInfo(
+        "ti-fgsm", ti_fgsm, LP, "fixed-budget", "white-box", "1 forward and backward a step",
+        "Dong et al. 2019, arXiv 1904.02884", "torchattacks:TIFGSM",
+    ),
+    AttackInfo(
+        "vmi-fgsm", vmi_fgsm, LP, "fixed-budget", "white-box", "6 forwards and backwards a step",
+        "Wang & He 2021, arXiv 2103.15571", "torchattacks:VMIFGSM",
     ),
     AttackInfo(
         "apgd-ce", apgd, LP, "fixed-budget", "white-box", "1 forward and backward a step",
@@ -128,5 +150,6 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "deepfool",
-    "fgsm", "info", "mi_fgsm", "pgd", "sigma_zero", "square",
+    "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pgd", "si_ni_fgsm", "sigma_zero", "square",
+    "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

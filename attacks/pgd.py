@@ -34,14 +34,8 @@ def pgd(
         "steps": steps, "step_size": step_size, "restarts": restarts,
         "random_start": random_start, "loss": loss, "eot": eot,
     }  # fmt: skip
-    return climb(
-        name,
-        source=averaged(LOSSES[loss], eot),
-        loss=LOSSES[loss],
-        random_start=random_start,
-        momentum=0.0,
-        settings=settings,
-    )
+    source = averaged(LOSSES[loss], eot)
+    return climb(name, source, random_start=random_start, settings=settings)
 
 
 def bim(*, steps: int = 10, step_size: float | None = None, loss: str = "log-odds") -> Attack:

@@ -1,6 +1,6 @@
-"""The loop that PGD and its relatives share: look, note, step along a direction, project."""
+"""The loop that PGD and its relatives share: look, note, turn, step, project."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,46 +8,35 @@ from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.gradient import Source, glance, look
-from robustkit.losses import Loss
-from robustkit.norms import spread
+from robustkit.attacks.parts.momentum import STRAIGHT, Direction
+from robustkit.losses import LOSSES
 
 
 def climb(
     name: str,
-    *,
     source: Source,
-    loss: Loss,
-    random_start: bool,
-    momentum: float,
+    *,
+    direction: Direction = STRAIGHT,
+    random_start: bool = False,
     settings: Mapping[str, Any],
 ) -> Attack:
-    """Ascent on `loss` by the gradients of `source`; `settings` has steps, step_size, restarts.
+    """Ascent by the gradients of `source`; `settings` has steps, step_size, loss, restarts.
 
-    A step_size of None is 2.5 eps / steps. With momentum mu the direction is the running sum of
-    gradients divided by their mean size (Dong et al. 2018, eq. 6); a zero gradient adds nothing.
     In l1 and l2 the last look is followed by one exact linear step over the whole threat model.
     """
-    steps: int = settings["steps"]
-    step_size: float | None = settings["step_size"]
+    steps, step_size, loss = settings["steps"], settings["step_size"], LOSSES[settings["loss"]]
+    length = lengths(steps, step_size)
 
     def init(problem: Problem) -> State:
         start = problem.random_start() if random_start else problem.x
-        return begin(problem, start, (torch.zeros_like(start),) if momentum else ())
+        return begin(problem, start, direction.begin(start))
 
     def step(problem: Problem, state: State) -> State:
         seen = source(problem, state)
         state = observe(problem, state, seen.logits, seen.loss)
-        gradient, memory = seen.gradient, state.memory
-        if momentum:
-            gradient = momentum * memory[0] + unit_mean(gradient)
-            memory = (gradient,)
-        x = problem.project(state.x + ascent(problem, state.x, gradient, lengths(problem)))
+        way, memory = direction.turn(problem, state, seen.gradient)
+        x = problem.project(state.x + ascent(problem, state.x, way, length(problem)))
         return state._replace(x=x, t=state.t + 1, memory=memory)
-
-    def lengths(problem: Problem) -> Tensor:
-        if step_size is None:
-            return problem.eps * (2.5 / steps)
-        return torch.full_like(problem.eps, step_size)
 
     def finish(problem: Problem, state: State) -> State:
         if problem.threat.norm_name == "linf":
@@ -61,14 +50,15 @@ def climb(
     return Attack(name, init, step, steps, finish, settings.get("restarts", 1), settings=shown)
 
 
+def lengths(steps: int, step_size: float | None) -> Callable[[Problem], Tensor]:
+    """The length `[B]` of a step: `step_size` in pixel units; without it, 2.5 eps / steps."""
+    if step_size is None:
+        return lambda problem: problem.eps * (2.5 / steps)
+    return lambda problem: torch.full_like(problem.eps, step_size)
+
+
 def ascent(problem: Problem, x: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
     """A step of `length` `[B]` along the steepest direction; l1 has to know the walls for it."""
     norm = problem.threat.norm
-    if norm.name == "l1":
-        return norm.steepest(gradient, length, (problem.low - x, problem.high - x))
-    return norm.steepest(gradient, length, None)
-
-
-def unit_mean(gradient: Tensor) -> Tensor:
-    """The gradient divided by its mean absolute value, zeros where it is zero."""
-    return gradient / spread(gradient.flatten(1).abs().mean(1).clamp_min(1e-30), gradient)
+    box = (problem.low - x, problem.high - x) if norm.name == "l1" else None
+    return norm.steepest(gradient, length, box)
