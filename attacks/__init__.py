@@ -19,6 +19,7 @@ from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
+from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.square import square
@@ -92,6 +93,10 @@ _ROWS = (
         "1 forward and backward a step",
         "Cina et al. 2025, arXiv 2402.01879", "adv_lib:sigma_zero",
     ),
+    AttackInfo(
+        "pdpgd", pdpgd, LP, "minimum-norm", "white-box", "1 forward and backward a step",
+        "Matyasko & Chau 2021, arXiv 2106.01538", "adv_lib:pdpgd",
+    ),
 )  # fmt: skip
 
 
@@ -150,6 +155,6 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "deepfool",
-    "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pgd", "si_ni_fgsm", "sigma_zero", "square",
-    "ti_fgsm", "vmi_fgsm",
+    "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pdpgd", "pgd", "si_ni_fgsm", "sigma_zero",
+    "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

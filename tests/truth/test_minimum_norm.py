@@ -15,6 +15,8 @@ from tests.truth.closed_form import Known, linear, pieces
 ATTACKS = {
     "deepfool": ("l2", "linf"),
     "sigma-zero:steps=300": ("l0",),
+    "pdpgd:steps=400": ("l1",),
+    "pdpgd:steps=150": ("l2", "linf"),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
