@@ -206,6 +206,6 @@ def _move_mass(problem: Problem, best: Tensor, t: Tensor, p_init: float) -> Tens
 
 
 def _stretched(problem: Problem, delta: Tensor) -> Tensor:
-    """The point at `delta` stretched to length eps, clipped to the box."""
+    """The point at `delta` stretched to length eps, then clipped: that makes it no longer."""
     factor = problem.eps / problem.threat.norm.size(delta).clamp_min(TINY)
-    return problem.project(problem.x + delta * spread(factor, delta))
+    return (problem.x + delta * spread(factor, delta)).clamp(problem.low, problem.high)
