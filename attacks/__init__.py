@@ -17,6 +17,7 @@ from typing import Any
 
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.pdpgd import pdpgd
@@ -97,6 +98,11 @@ _ROWS = (
         "pdpgd", pdpgd, LP, "minimum-norm", "white-box", "1 forward and backward a step",
         "Matyasko & Chau 2021, arXiv 2106.01538", "adv_lib:pdpgd",
     ),
+    AttackInfo(
+        "carlini-wagner", carlini_wagner, ("linf", "l2"), "minimum-norm", "white-box",
+        "1 forward and backward a step",
+        "Carlini & Wagner 2017, arXiv 1608.04644", "foolbox:L2CarliniWagnerAttack",
+    ),
 )  # fmt: skip
 
 
@@ -154,7 +160,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 
 __all__ = [
-    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "catalogue", "deepfool",
-    "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pdpgd", "pgd", "si_ni_fgsm", "sigma_zero",
-    "square", "ti_fgsm", "vmi_fgsm",
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
+    "catalogue", "deepfool", "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pdpgd", "pgd",
+    "si_ni_fgsm", "sigma_zero", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

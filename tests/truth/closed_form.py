@@ -97,12 +97,24 @@ def pictures(count: int, seed: int) -> Tensor:
     return (torch.rand(count, *SHAPE, generator=generator) * 1.6 - 0.3).clamp(0, 1)
 
 
-def linear(classes: int, count: int = 24, *, shift: float = 0.0, slope: float = 1.0) -> Known:
-    """A linear model, its logits shifted; `slope` < 1 bends them, which moves no boundary."""
+def linear(
+    classes: int,
+    count: int = 24,
+    *,
+    shift: float = 0.0,
+    slope: float = 1.0,
+    black_and_white: bool = False,
+) -> Known:
+    """A linear model, its logits shifted; `slope` < 1 bends them, which moves no boundary.
+
+    In black and white every pixel is exactly 0 or 1 and can move one way only.
+    """
     generator = torch.Generator().manual_seed(classes)
     weight = _weight(classes, generator) * torch.linspace(0.7, 1.3, classes)[:, None, None]
     bias = -(weight.sum(2) / 2) + torch.randn(classes, 1, generator=generator) / 4
-    return _known(weight, bias + shift, slope, count)
+    x = pictures(100 * count, seed=classes)
+    x = x.round() if black_and_white else x
+    return _known(weight, bias + shift, slope, x, count)
 
 
 def pieces(classes: int, count: int = 24) -> Known:
@@ -116,7 +128,7 @@ def pieces(classes: int, count: int = 24) -> Known:
     bias[:, 1] -= 0.3
     bias[0] += 1.0
     weight[0, 1], bias[0, 1] = weight[0, 0], bias[0, 0]
-    return _known(weight, bias, 1.0, count, only=0)
+    return _known(weight, bias, 1.0, pictures(100 * count, seed=classes), count, only=0)
 
 
 def _weight(classes: int, generator: torch.Generator) -> Tensor:
@@ -125,10 +137,11 @@ def _weight(classes: int, generator: torch.Generator) -> Tensor:
     return torch.where(drawn[0] < 0.45, -1.0, 1.0) * (0.3 + 0.7 * drawn[1])
 
 
-def _known(weight: Tensor, bias: Tensor, slope: float, count: int, only: int = -1) -> Known:
+def _known(
+    weight: Tensor, bias: Tensor, slope: float, x: Tensor, count: int, only: int = -1
+) -> Known:
     """Keep pictures that are right by some margin, and list the half-spaces of their errors."""
     model = Classifier(_Pieces(weight, bias, slope))
-    x = pictures(100 * count, seed=len(weight))
     values = torch.einsum("nd,kjd->nkj", x.flatten(1).double(), weight) + bias
     first, second = values.amax(2).topk(2, dim=1).values.unbind(1)
     label = values.amax(2).argmax(1)

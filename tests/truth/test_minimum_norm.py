@@ -17,6 +17,7 @@ ATTACKS = {
     "sigma-zero:steps=300": ("l0",),
     "pdpgd:steps=400": ("l1",),
     "pdpgd:steps=150": ("l2", "linf"),
+    "carlini-wagner:steps=450": ("l2", "linf"),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
@@ -24,6 +25,7 @@ MODELS = {
     "3 classes": lambda: linear(3),
     "4 classes, bent": lambda: linear(4, slope=0.3),
     "10 classes, all logits negative": lambda: linear(10, shift=-50.0),
+    "black and white": lambda: linear(3, black_and_white=True),
     "pieces": lambda: pieces(4),
 }
 
