@@ -172,7 +172,10 @@ class SampleRecord(Record):
 
 
 class Example(Record):
-    """A flip worth showing; pictures are files beside the log, relative to the run directory."""
+    """A flip worth showing; pictures are files beside the log, relative to the run directory.
+
+    `saliency`, where there is one, shows where the model looked before and after.
+    """
 
     threat: str
     index: int
@@ -185,6 +188,18 @@ class Example(Record):
     attack: str
     size: Real
     picture: str
+    saliency: str = ""
+
+
+class TraceRecord(Record):
+    """What one attack did to one sample, step by step; shows why an attack succeeds or fails."""
+
+    threat: str
+    attack: str
+    id: str
+    fooled: bool
+    loss: tuple[Real, ...]
+    size: tuple[Real, ...] = ()
 
 
 class AuditLog(Record):
@@ -208,6 +223,7 @@ class AuditLog(Record):
     seed: int = 0
     seconds: float = 0.0
     examples: tuple[Example, ...] = ()
+    traces: tuple[TraceRecord, ...] = ()
     samples: tuple[SampleRecord, ...] = Field(default=(), exclude=True)
 
     @property

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from robustkit.records import ThreatRecord
 from robustkit.report.numbers import hint, percent, span
 from robustkit.report.svg import dot, drawing, label, line, path, rect
-from robustkit.report.text import shorten
+from robustkit.report.text import plain, shorten
 from robustkit.report.threats import read, title
 
 WIDTH = 360
@@ -34,7 +34,7 @@ def overview(records: Sequence[ThreatRecord]) -> Markup:
     parts = [_scale(at, 20, height - 14)]
     for number, record in enumerate(records):
         y = 42 + row * number
-        parts.append(label((left, y - 8), title(record.threat), "strong"))
+        parts.append(label((left, y - 8), shorten(title(record.threat), 44), "strong"))
         if record.trusted:
             parts.append(_dumbbell(at, y, record.clean_accuracy, record.robust_accuracy))
             parts.append(_whisker(at, y, record.interval))
@@ -112,7 +112,7 @@ def confusion(record: ThreatRecord, names: Sequence[str]) -> Markup:
             label((left - 6, top + cell * (k + 0.5) + 4), shorten(name, 12), "", "end"),
             label(
                 (left + cell * (k + 0.5), top - 5),
-                shorten(name, max(3, int(cell / 6))),
+                plain(name)[: max(1, int(cell / 6))],
                 "small",
                 "middle",
             ),

@@ -17,9 +17,12 @@ from robustkit.report import charts, numbers, standards, threats, verdict
 from robustkit.report.run_directory import finite
 from robustkit.report.text import plain, shorten
 from robustkit.report.threat_picture import threat_picture
+from robustkit.report.trace_chart import traced
 
 PICTURE_BYTES = 3_000_000
 """What all pictures together may weigh; in the page they weigh a third more."""
+LEAD_LETTERS = 400_000
+Flip = tuple[Example, str, str]
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZES_NEEDED = 20
 ROWS = 200
@@ -66,7 +69,8 @@ def render_html(log: AuditLog, folder: Path | None = None) -> str:
         sections=[_section(log, record, names) for record in log.threats],
         curves=_curves(log.threats),
         gallery=(gallery := _gallery(log.examples, folder)),
-        lead=next((one for one in gallery if one[1] and one[0].threat == log.worst.threat), None),
+        looks=any(looked for _, _, looked in gallery),
+        lead=_lead(log, gallery),
         provenance=_provenance(log),
         rows=ROWS,
     )
@@ -103,8 +107,21 @@ def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict
         "classes": classes if show else [],
         "by_class": charts.by_class(record) if show and len(classes) > 1 else "",
         "confusion": charts.confusion(record, ordered) if contiguous else "",
+        "traces": _traces(log, record),
         "histogram": charts.histogram(sizes, record.threat) if _spread(sizes) else "",
     }
+
+
+def _traces(log: AuditLog, record: ThreatRecord) -> list[Markup]:
+    """Loss and size step by step, for every attack that left a trace."""
+    drawings = []
+    mine = [trace for trace in log.traces if trace.threat == record.threat]
+    for attack in dict.fromkeys(trace.attack for trace in mine):
+        traces = [trace for trace in mine if trace.attack == attack]
+        for column in ("loss", "size"):
+            lines = [(getattr(trace, column), trace.fooled) for trace in traces]
+            drawings.append(traced(lines, f"{column} of {attack}"))
+    return [drawing for drawing in drawings if drawing]
 
 
 def _spread(sizes: Sequence[float]) -> bool:
@@ -126,15 +143,27 @@ def _curves(records: Sequence[ThreatRecord]) -> list[Markup]:
     return [charts.security_curve(list(one.values())) for one in groups.values() if len(one) > 1]
 
 
-def _gallery(examples: Sequence[Example], folder: Path | None) -> list[tuple[Example, str]]:
-    """Examples with their pictures as `data:` addresses, "" where a picture is missing."""
+def _gallery(examples: Sequence[Example], folder: Path | None) -> list[Flip]:
+    """Examples with flip and saliency as `data:` addresses, "" where a picture is missing."""
     shown, left = [], PICTURE_BYTES
     for one in examples:
-        data = _picture(folder, one.picture, left)
-        left -= len(data)
-        address = f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else ""
-        shown.append((one, address))
+        flip, looked = _picture(folder, one.picture, left), b""
+        if flip:
+            looked = _picture(folder, one.saliency, left - len(flip))
+        left -= len(flip) + len(looked)
+        shown.append((one, _address(flip), _address(looked)))
     return shown
+
+
+def _lead(log: AuditLog, gallery: list[Flip]) -> Flip | None:
+    """The flip of the first screen, under the worst threat if there is one; it is there twice."""
+    light = [one for one in gallery if 0 < len(one[1]) + len(one[2]) < LEAD_LETTERS]
+    worst = log.worst.threat if log.threats else ""
+    return next((one for one in light if one[0].threat == worst), light[0] if light else None)
+
+
+def _address(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
 def _picture(folder: Path | None, name: str, limit: int) -> bytes:

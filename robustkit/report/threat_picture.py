@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from robustkit.report.svg import dot, drawing, label, line, path
+from robustkit.report.text import shorten
 from robustkit.report.threats import read, title
 
 WIDTH, HEIGHT = 360, 150
@@ -26,7 +27,7 @@ def threat_picture(text: str) -> Markup:
         dot(CENTRE, 3.5, "ink"),
         label((cx + end, cy - 5), "pixel 1", "small", "end"),
         label((cx + 5, cy - end + 10), "pixel 2", "small"),
-        label((WORDS, 22), title(text), "strong"),
+        label((WORDS, 22), shorten(title(text), 22), "strong"),
         *_budget(norm, eps),
     )
 

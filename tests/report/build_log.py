@@ -1,6 +1,7 @@
 """A plausible audit log whose numbers agree with each other, and hostile ones."""
 
 import io
+import math
 import random
 from collections import Counter
 from fractions import Fraction
@@ -21,6 +22,7 @@ from robustkit.records import (
     ModelRecord,
     SampleRecord,
     ThreatRecord,
+    TraceRecord,
 )
 
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -72,6 +74,7 @@ def build_log(
         seconds=12.3,
         examples=_examples(samples, folder),
         samples=tuple(samples),
+        traces=tuple(_trace(threats[0], index) for index in range(5)),
     )
 
 
@@ -206,6 +209,15 @@ def _findings(threat: str) -> tuple[Finding, ...]:
     )
 
 
+def _trace(threat: str, index: int) -> TraceRecord:
+    """A loss that climbs, with one step that is not finite."""
+    loss = [(1 - 0.9**step) * (index + 1) for step in range(20)]
+    loss[7 + index] = math.nan
+    return TraceRecord(
+        threat=threat, attack="pgd", id=str(index), fooled=index % 2 == 0, loss=tuple(loss)
+    )
+
+
 def _examples(samples: list[SampleRecord], folder: Path | None) -> tuple[Example, ...]:
     fooled = [row for row in samples if row.outcome == "fooled"][:6]
     shown = []
@@ -216,7 +228,7 @@ def _examples(samples: list[SampleRecord], folder: Path | None) -> tuple[Example
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_png(row.index))
         keep = row.model_dump(exclude={"outcome"})
-        shown.append(Example(**keep, picture=picture))
+        shown.append(Example(**keep, picture=picture, saliency="" if shown else picture))
     return tuple(shown)
 
 

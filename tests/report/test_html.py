@@ -100,7 +100,7 @@ def test_the_policy_allows_the_one_style_sheet_only(log, folder):
 
 
 def test_every_picture_has_words(page):
-    assert len(page.all("img")) >= 6
+    assert len(page.all("img")) >= 7
     assert all(len(one["alt"]) > 20 for one in page.all("img"))
     drawings = page.all("svg")
     assert len(drawings) > 10
@@ -160,6 +160,17 @@ def test_all_that_is_promised_is_there(log, page):
             one.get("aria-label") or "" for one in page.all("svg")
         )
     assert "AML.T0043.000" in text
+
+
+def test_traces_are_drawn_and_what_is_not_finite_interrupts_them(page, hostile):
+    words = "loss of pgd, step by step, for 5 samples of which 3 were fooled"
+    for one in (page, hostile):
+        drawn = [line for line in one.all("polyline") if line["class"].startswith("trace")]
+        if one is page:
+            assert words in [svg.get("aria-label") for svg in one.all("svg")]
+            assert len(drawn) == 10
+            assert sum("hit" in line["class"] for line in drawn) == 6
+        assert not any("nan" in line["points"] for line in drawn)
 
 
 def test_an_untrusted_page_has_neither_number_nor_curve(log, folder):
