@@ -248,7 +248,14 @@ def join_problems(first: Problem, second: Problem) -> Problem:
 
 
 def _joined_threat(first: Problem, second: Problem, eps: Tensor) -> ThreatModel:
-    """The common threat; where budgets differ by sample, it carries the joined budgets."""
-    if isinstance(first.threat.eps, Tensor) and first.threat.eps.dim():
-        return first.threat.with_eps(eps)
-    return first.threat
+    """The common threat; where budgets or masks differ by sample, it carries the joined ones."""
+    threat = first.threat
+    if isinstance(threat.eps, Tensor) and threat.eps.dim():
+        threat = threat.with_eps(eps)
+    if threat.mask is None or threat.mask.dim() < first.x.dim():
+        return threat
+    masks = [part.threat.mask for part in (first, second) if part.threat.mask is not None]
+    rows = [
+        mask.expand(len(x), -1, -1, -1) for mask, x in zip(masks, (first.x, second.x), strict=True)
+    ]
+    return replace(threat, mask=torch.cat(rows))
