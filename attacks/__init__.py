@@ -20,9 +20,11 @@ from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
+from robustkit.attacks.nes import nes
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.attacks.sigma_zero import sigma_zero
+from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
 from robustkit.errors import UserError
 
@@ -103,6 +105,14 @@ _ROWS = (
         "1 forward and backward a step",
         "Carlini & Wagner 2017, arXiv 1608.04644", "foolbox:L2CarliniWagnerAttack",
     ),
+    AttackInfo(
+        "nes", nes, ("linf", "l2"), "fixed-budget", "scores", "51 forwards a step",
+        "Ilyas et al. 2018, arXiv 1804.08598", "ares:nes",
+    ),
+    AttackInfo(
+        "spsa", spsa, ("linf", "l2"), "fixed-budget", "scores", "129 forwards a step",
+        "Uesato et al. 2018, arXiv 1802.05666", "advertorch:LinfSPSAAttack",
+    ),
 )  # fmt: skip
 
 
@@ -161,6 +171,6 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
-    "catalogue", "deepfool", "di_fgsm", "fgsm", "info", "mi_fgsm", "ni_fgsm", "pdpgd", "pgd",
-    "si_ni_fgsm", "sigma_zero", "square", "ti_fgsm", "vmi_fgsm",
+    "catalogue", "deepfool", "di_fgsm", "fgsm", "info", "mi_fgsm", "nes", "ni_fgsm", "pdpgd", "pgd",
+    "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

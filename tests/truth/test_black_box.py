@@ -1,0 +1,53 @@
+"""Black-box attacks succeed where the closed form says one can, and keep to their queries."""
+
+import pytest
+import torch
+
+from robustkit.attacks import build
+from robustkit.audit.engine import Engine, Outcome, Task
+from robustkit.errors import UserError
+from robustkit.goal import Goal
+from robustkit.threat import ThreatModel
+from tests.truth.closed_form import Known, linear
+
+# An attack, its norm, and how much more than the least budget it is given.
+SCORES = [
+    ("nes:queries=1300", "linf", 1.15),
+    ("nes:queries=1300", "l2", 1.15),
+    ("spsa:queries=2400,samples=32", "linf", 1.15),
+    ("spsa:queries=2400,samples=32", "l2", 1.15),
+]
+
+
+def budget_of(attack: str) -> int:
+    queries = build(attack).settings["queries"]
+    assert isinstance(queries, int)
+    return queries
+
+
+def attacked(attack: str, it: Known, norm: str, eps: float | torch.Tensor) -> Outcome:
+    task = Task(it.model, it.x, Goal(it.y), ThreatModel(norm, eps), torch.arange(len(it.x)))
+    with it.model.frozen():
+        outcome = Engine().run(build(attack), task)
+    assert outcome.queries.max() <= budget_of(attack)
+    assert outcome.backwards == 0
+    return outcome
+
+
+@pytest.mark.parametrize(("attack", "norm", "factor"), SCORES)
+def test_scores_find_what_is_there_and_nothing_else(attack: str, norm: str, factor: float) -> None:
+    """Half of the samples get a little more than the least budget, half a little less."""
+    it = linear(2)
+    enough = torch.arange(len(it.x)) % 2 == 0
+    eps = it.errors.distance(norm).float() * torch.where(enough, factor, 0.97)
+    outcome = attacked(attack, it, norm, eps)
+    assert torch.equal(outcome.fooled, enough)
+    assert ThreatModel(norm, eps).violation(outcome.x_adv, it.x).max() == 0
+    with torch.no_grad():
+        assert torch.equal(it.model(outcome.x_adv).argmax(1) != it.y, enough)
+
+
+@pytest.mark.parametrize("attack", ["nes:queries=51", "spsa:queries=1000,samples=7"])
+def test_a_budget_without_room_for_one_estimate_is_refused(attack: str) -> None:
+    with pytest.raises(UserError, match="samples"):
+        build(attack)
