@@ -84,12 +84,13 @@ def hostile_log(folder: Path | None = None) -> AuditLog:
         ("linf:0.1",), n=60, classes=tuple(f"{HOSTILE}{k}" for k in range(10)), folder=folder
     )
     worst = log.threats[0]
+    attack = worst.attacks[0].model_copy(update={"name": f"[red]{HOSTILE}"})
     return log.model_copy(
         update={
             "model": log.model.model_copy(update={"name": HOSTILE, "source": HOSTILE}),
             "data": log.data.model_copy(update={"name": HOSTILE}),
             "command": HOSTILE,
-            "threats": (worst.model_copy(update={"threat": HOSTILE}),),
+            "threats": (worst.model_copy(update={"threat": HOSTILE, "attacks": (attack,)}),),
             "findings": (Finding(id=HOSTILE, severity="high", message=HOSTILE, fix=HOSTILE),),
             "gates": (log.gates[0].model_copy(update={"threat": HOSTILE, "reason": HOSTILE}),),
             "environment": {HOSTILE: HOSTILE},

@@ -228,6 +228,7 @@ def test_an_untrusted_number_is_on_no_face(face):
 def test_hostile_names_do_nothing_to_a_terminal(width):
     text = terminal(hostile_log(), width)
     assert not set(text) & set("\x00\x07\x1b\r\u202e")
+    assert "[red]" in text
     assert not any(line.startswith("::error::") for line in text.splitlines() if width > 100)
     # Markup of rich in a name is printed, not obeyed.
     log = build_log(("linf:0.1",), n=20)
