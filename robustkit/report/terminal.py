@@ -6,7 +6,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from robustkit.records import AuditLog, Finding, ThreatRecord
+from robustkit.records import AttackRecord, AuditLog, Finding, ThreatRecord
 from robustkit.report.numbers import count, drop, duration, percent, span
 from robustkit.report.text import plain, shorten
 from robustkit.report.threats import title
@@ -16,6 +16,9 @@ TRUST_STYLES = {"trusted": "bold green", "provisional": "bold yellow", "untruste
 SEVERITY_STYLES = {"high": "bold red", "medium": "yellow", "low": "cyan", "info": "dim"}
 VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red", "UNDECIDED": "bold yellow"}
 CLASSES_SHOWN = 5
+COLUMNS = ("met", "fooled", "alone", "left", "forwards", "backwards", "time")
+NARROW = ("fooled", "left")
+WIDE = 78
 
 
 def render_terminal(log: AuditLog, console: Console) -> None:
@@ -51,30 +54,36 @@ def _threat(record: ThreatRecord, log: AuditLog, console: Console) -> None:
     console.print(Text(sentence(record, log), style="bold"))
     clean = f"{percent(record.clean_accuracy)} are classified correctly without an attack."
     console.print(Text(f"{clean}"))
-    console.print(_cascade(record))
+    console.print(_cascade(record, console.width))
     if record.trusted and len(record.classes) > 1:
         console.print(Padding(Text(_weakest(record)), (0, 0, 0, 2)))
 
 
-def _cascade(record: ThreatRecord) -> Table:
+def _cascade(record: ThreatRecord, width: int) -> Table:
+    """A row an attack; a narrow terminal gets the columns that matter most."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(title(record.threat)), overflow="fold")
-    for column in ("met", "fooled", "alone", "left", "forwards", "backwards", "time"):
+    table.add_column(Text(title(record.threat)), overflow="fold", min_width=10)
+    rows = [_cells(attack, trusted=record.trusted) for attack in record.attacks]
+    shown = COLUMNS if width >= WIDE else NARROW
+    for column in shown:
         table.add_column(column, justify="right", no_wrap=True)
-    for attack in record.attacks:
-        alone = attack.robust_accuracy_alone
-        left = percent(attack.robust_accuracy_so_far) if record.trusted else "-"
-        table.add_row(
-            Text(plain(attack.name)),
-            count(attack.attempted),
-            count(attack.fooled),
-            "-" if alone is None or not record.trusted else percent(alone),
-            left,
-            count(attack.forwards),
-            count(attack.backwards),
-            duration(attack.seconds),
-        )
+    for attack, cells in zip(record.attacks, rows, strict=True):
+        table.add_row(Text(plain(attack.name)), *(cells[column] for column in shown))
     return table
+
+
+def _cells(attack: AttackRecord, *, trusted: bool) -> dict[str, str]:
+    alone = attack.robust_accuracy_alone
+    values = (
+        count(attack.attempted),
+        count(attack.fooled),
+        percent(alone) if trusted and alone is not None else "-",
+        percent(attack.robust_accuracy_so_far) if trusted else "-",
+        count(attack.forwards),
+        count(attack.backwards),
+        duration(attack.seconds),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _weakest(record: ThreatRecord) -> str:
