@@ -23,7 +23,7 @@ def command(model: str | None, **given: Any) -> None:
 
     MODEL is a file of weights (with --arch), zoo:NAME, torchvision:NAME, timm:NAME, hf:ORG/NAME or
     py:pkg.mod:factory. Without MODEL and --data, two small models that come with robustkit are
-    audited side by side.
+    audited side by side, as `robustkit demo` does.
     """
     if model is None and not given["data"]:
         both(given)

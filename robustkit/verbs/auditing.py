@@ -78,6 +78,15 @@ def _slips(model: str | None, flags: Mapping[str, Any]) -> list[UserError]:
                 "add --data FOLDER, --data FILE.npz or --data SCHEME:NAME",
             )
         )
+    baseline = flags.get("baseline")
+    if baseline and not Path(baseline).exists():
+        found.append(
+            UserError(
+                "--baseline, the --out folder of an earlier audit",
+                f"{baseline!r}, where there is nothing",
+                "check the path",
+            )
+        )
     if flags.get("resume") and not flags.get("out"):
         found.append(
             UserError(
@@ -92,10 +101,18 @@ def _slips(model: str | None, flags: Mapping[str, Any]) -> list[UserError]:
 def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
     """The log of a plan; whoever interrupts it is told the command `resume` that goes on."""
     from robustkit.audit.conduct import conduct
+    from robustkit.audit.device import choose_device
+    from robustkit.loading import load, open_samples
+    from robustkit.verbs.flipping import answer
 
     try:
+        device = str(choose_device(plan.device))
+        model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+        samples = open_samples(plan.data)
+        answer(model, samples.pixels([0]))
         with watching() as progress:
-            return conduct(plan, progress=progress)
+            progress.note(f"{model.name} on {samples.name}: {', '.join(plan.threats)}")
+            return conduct(plan, model=model, samples=samples, progress=progress)
     except KeyboardInterrupt as stop:
         if plan.out and (Path(plan.out) / "ledger.jsonl").exists():
             stop.add_note(f"what is finished is kept; go on with: {resume}")

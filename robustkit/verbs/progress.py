@@ -19,14 +19,14 @@ class Lines:
 
     def phase(self, text: str, total: int) -> None:
         """Print the phase."""
-        click.echo(plain(text), err=True)
+        click.echo(f"  {plain(text)}", err=True)
 
     def advance(self, n: int) -> None:
         """Nothing: a log is not a clock."""
 
     def note(self, text: str) -> None:
         """Print the note."""
-        click.echo(f"  {plain(text)}", err=True)
+        click.echo(plain(text), err=True)
 
 
 class Bar:

@@ -131,7 +131,7 @@ def test_names_from_a_file(run, digit, folder) -> None:
         (("nine.png", "zoo:digits-standard", "--to", "10"), "a class from 0 to 9", 2),
         (("nine.png", "zoo:digits-standard", "--to", "9"), "does not see already", 2),
         (("nine.png", "zoo:digits-standard", "--to", "cat"), "--classes", 2),
-        (("nine.png", "zoo:digits-standard", "--attack", "fgms"), "did you mean fgsm", 2),
+        (("nine.png", "zoo:digits-standard", "--attack", "fgms"), "did you mean", 2),
         (("nine.png", "zoo:digits-standard", "--threat", "8/255"), "linf:8/255", 2),
         (("nine.png", "zoo:digits-standard", "--classes", "text.png"), "10 class names", 2),
         (("nine.png", "zoo:digits-standard", "--classes", "none.txt"), "none.txt", 2),
