@@ -23,6 +23,7 @@ from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti
 from robustkit.attacks.nes import nes
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
+from robustkit.attacks.rays import rays
 from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
@@ -113,6 +114,10 @@ _ROWS = (
         "spsa", spsa, ("linf", "l2"), "fixed-budget", "scores", "129 forwards a step",
         "Uesato et al. 2018, arXiv 1802.05666", "advertorch:LinfSPSAAttack",
     ),
+    AttackInfo(
+        "rays", rays, ("linf",), "minimum-norm", "decisions", "1 forward a query",
+        "Chen & Gu 2020, arXiv 2006.12792", "uclaml:RayS", targeted=False,
+    ),
 )  # fmt: skip
 
 
@@ -172,5 +177,5 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
     "catalogue", "deepfool", "di_fgsm", "fgsm", "info", "mi_fgsm", "nes", "ni_fgsm", "pdpgd", "pgd",
-    "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

@@ -36,8 +36,9 @@ def probing(
         state = observe(problem, state, *glance(problem, state.x, loss))
         gradient = torch.zeros_like(state.x)
         for pair in range(pairs):
-            drawn = noise(problem.draws.at(problem.restart, state.t, pair), problem.x.shape[1:])
-            gradient = gradient + _slope(problem, state.x, radius * drawn.to(state.x), loss) * drawn
+            draws = problem.draws.at(problem.restart, state.t, pair)
+            drawn = noise(draws, problem.x.shape[1:]).to(state.x)
+            gradient = gradient + _slope(problem, state.x, radius * drawn, loss) * drawn
         way, memory = direction.turn(problem, state, gradient / (2 * radius * pairs))
         return state._replace(x=problem.project(state.x + way), t=state.t + 1, memory=memory)
 

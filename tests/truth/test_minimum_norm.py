@@ -18,6 +18,7 @@ ATTACKS = {
     "pdpgd:steps=400": ("l1",),
     "pdpgd:steps=150": ("l2", "linf"),
     "carlini-wagner:steps=450": ("l2", "linf"),
+    "rays:queries=700": ("linf",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
