@@ -19,6 +19,7 @@ from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.deepfool import deepfool
+from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
 from robustkit.attacks.pdpgd import pdpgd
@@ -86,6 +87,15 @@ _ROWS = (
     AttackInfo(
         "square", square, LP, "fixed-budget", "scores", "1 forward a query",
         "Andriushchenko et al. 2020, arXiv 1912.00049", "autoattack:square",
+    ),
+    AttackInfo(
+        "fab", fab, LP, "minimum-norm", "white-box", "1 forward and K backwards a step",
+        "Croce & Hein 2020, arXiv 1907.02044", "autoattack:fab",
+    ),
+    AttackInfo(
+        "fab-t", fab_t, LP, "minimum-norm", "white-box",
+        "1 to 2 forwards and backwards a step and target",
+        "Croce & Hein 2020, arXiv 1907.02044", "autoattack:fab-t",
     ),
     AttackInfo(
         "deepfool", deepfool, ("linf", "l2"), "minimum-norm", "white-box",
@@ -176,6 +186,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
-    "catalogue", "deepfool", "di_fgsm", "fgsm", "info", "mi_fgsm", "nes", "ni_fgsm", "pdpgd", "pgd",
-    "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "info", "mi_fgsm", "nes",
+    "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm",
+    "vmi_fgsm",
 ]  # fmt: skip

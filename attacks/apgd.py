@@ -22,6 +22,7 @@ from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, choose_rows, observe
 from robustkit.attacks.parts.gradient import Look, averaged, glance
+from robustkit.attacks.parts.start import surface
 from robustkit.attacks.parts.targets import likely
 from robustkit.errors import UserError
 from robustkit.goal import Goal
@@ -155,9 +156,9 @@ class _Recipe:
         """Start on the surface of the ball."""
         if self.wide and problem.threat.norm_name != "l1":
             raise UserError("the norm l1 with wide=true", problem.threat.text, "leave out wide")
-        target = likely(problem) if self.targeted else problem.goal.label
+        target = likely(problem)[0] if self.targeted else problem.goal.label
         ball = self.ball(problem, torch.zeros_like(target))
-        x = _surface(ball)
+        x = surface(ball)
         return begin(problem, x, self.fresh(ball, x, target, torch.zeros_like(target)))
 
     def fresh(self, ball: Problem, x: Tensor, target: Tensor, t: Tensor) -> Memory:
@@ -235,21 +236,6 @@ def _stairs(t: Tensor, starts: Sequence[int], values: Sequence[int]) -> Tensor:
     for start, (before, after) in zip(starts[1:], pairwise(values), strict=True):
         level = level + (t >= start) * (after - before)
     return level
-
-
-def _surface(problem: Problem) -> Tensor:
-    """The published start: a random direction stretched to the surface of the ball."""
-    draws = problem.draws.at(problem.restart)
-    shape = problem.x.shape[1:]
-    norm = problem.threat.norm
-    if norm.name == "linf":
-        direction = 2 * draws.uniform(shape).to(problem.x) - 1
-    else:
-        direction = draws.normal(shape).to(problem.x)
-    if norm.name == "l1":
-        return problem.project(problem.x + direction)
-    stretch = problem.eps / norm.size(direction)
-    return problem.project(problem.x + direction * spread(stretch, direction))
 
 
 def _note(memory: Memory, x: Tensor, seen: Look, age: Tensor, *, rises_at_first: bool) -> Memory:
