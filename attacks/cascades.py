@@ -21,25 +21,32 @@ class Suite:
     summary: str
 
 
-QUICK = ("fgsm", "pgd:steps=20", "apgd-ce:steps=50")
-STANDARD = ("apgd-ce", "apgd-t", "square:queries=1000")
-RANDOM = ("apgd-ce:eot=20", "apgd-dlr:eot=20")
+LP = ("linf", "l2", "l1")
+WIDE = ("apgd-ce:wide=true", "apgd-t:targets=5,wide=true")
+FAB_SHORT = "fab-t:steps=50,targets=3,minimum=false"
 
 SUITES: dict[str, tuple[str, bool, dict[str, tuple[str, ...]]]] = {
     "quick": (
         "a first look in seconds: each attack alone",
         False,
-        dict.fromkeys(("linf", "l2", "l1"), QUICK),
+        dict.fromkeys(LP, ("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
     ),
     "standard": (
-        "the strongest white-box pair, then a black box",
+        "the strongest white-box pair, a look for the nearest boundary, a black box",
         True,
-        dict.fromkeys(("linf", "l2", "l1"), STANDARD),
+        dict.fromkeys(LP, ("apgd-ce", "apgd-t", FAB_SHORT, "square:queries=1000"))
+        | {"l1": (*WIDE, FAB_SHORT, "square:queries=1000")},
+    ),
+    "autoattack": (
+        "AutoAttack, standard version (Croce & Hein 2020; l1: 2021)",
+        True,
+        dict.fromkeys(LP, ("apgd-ce", "apgd-t", "fab-t:minimum=false", "square"))
+        | {"l1": ("apgd-ce:restarts=5,wide=true", WIDE[1], "fab-t:minimum=false", "square")},
     ),
     "autoattack-rand": (
         "AutoAttack for models that draw random numbers (Croce & Hein 2020)",
         True,
-        dict.fromkeys(("linf", "l2", "l1"), RANDOM),
+        dict.fromkeys(LP, ("apgd-ce:eot=20", "apgd-dlr:eot=20")),
     ),
 }
 
