@@ -122,6 +122,9 @@ _DECLARED = (
     Option("out", "Where results go.", metavar="PATH"),
     Option("resume", "Continue the interrupted run in --out.", kind="switch"),
     Option("json", "Print JSON on standard output, and nothing else.", kind="switch"),
+    Option(
+        "trace", "Keep loss and size of each step for a few samples, and plot them.", kind="switch"
+    ),
     Option("shard", "Audit only part I of N of the samples.", metavar="I/N"),
 )
 

@@ -105,6 +105,14 @@ def compare_baseline(baseline: Side, log: AuditLog) -> tuple[ComparisonRecord, .
     return compare_sides(baseline, side(log, rows), rows)
 
 
+def check_readable(path: Path) -> None:
+    """Raise UserError, before any work, where `compare_with` will find nothing to read."""
+    if path.is_dir() or path.name == AUDIT:
+        read_run(path)
+    else:
+        read_baseline(path)
+
+
 def compare_with(path: Path, log: AuditLog) -> tuple[ComparisonRecord, ...]:
     """Compare a log with a baseline file, or with the run directory of an earlier audit."""
     if path.is_dir() or path.name == AUDIT:

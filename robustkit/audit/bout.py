@@ -12,14 +12,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from robustkit.attacks import build
+from robustkit.attacks import build, info
 from robustkit.audit.attacking import Result, judged
+from robustkit.audit.device import halving
 from robustkit.audit.engine import Engine, Task
 from robustkit.audit.ledger import Ledger
 from robustkit.audit.pictures import Pictures
 from robustkit.audit.plan import Bout
 from robustkit.audit.referee import predict
 from robustkit.audit.standing import Clean, Standing, Tally
+from robustkit.errors import RefusedError
 from robustkit.goal import Goal
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
@@ -81,12 +83,23 @@ class Ring:
         self.progress.phase("clean pass", len(self.samples))
         parts = []
         for rows in _blocks(len(self.samples), BLOCK):
-            parts.append(predict(self.model, self.samples.pixels(rows), size))
+            parts.append(self._first_look(self.samples.pixels(rows), size))
             self.progress.advance(len(rows))
         prediction, confidence, finite = (torch.cat(column) for column in zip(*parts, strict=True))
         with torch.no_grad():
             logits = self.model(self.samples.pixels(slice(0, 1)).to(self.model.device))
         return Clean(prediction, confidence, finite, logits.shape[1])
+
+    def _first_look(self, x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Predictions; a model that cannot take these pictures at all is refused."""
+        try:
+            return halving(lambda batch: predict(self.model, x, batch), size)[0]
+        except RuntimeError as error:
+            raise RefusedError(
+                f"a model that takes pictures of shape {list(x.shape[1:])}",
+                str(error).splitlines()[0],
+                "give the data this model was made for, or --preprocess with size=HxW",
+            ) from error
 
     def fight(
         self, bouts: list[Bout], clean: Clean, decided: Callable[[dict[str, Standing]], bool]
@@ -164,6 +177,7 @@ def attack_records(standing: Standing, bout: Bout, right: int) -> list[AttackRec
         records.append(
             AttackRecord(
                 name=text,
+                access=info(text.partition(":")[0]).access,
                 settings=dict(build(text).settings),
                 version=build(text).version,
                 attempted=tally.attempted,

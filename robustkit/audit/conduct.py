@@ -11,7 +11,7 @@ import torch
 
 from robustkit import __version__
 from robustkit.audit import suspicion, trials
-from robustkit.audit.baseline import compare_baseline, read_baseline
+from robustkit.audit.baseline import check_readable, compare_with
 from robustkit.audit.bout import Progress, Ring, Silent, attack_records
 from robustkit.audit.claims import check_claim
 from robustkit.audit.device import choose_batch_size, choose_device
@@ -22,10 +22,11 @@ from robustkit.audit.ledger import Ledger
 from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
 from robustkit.audit.standing import Clean, Standing
+from robustkit.audit.tracing import TRACED, trace
 from robustkit.loading import load, open_samples
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
-from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord
+from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord, TraceRecord
 from robustkit.report.run_directory import write_run
 
 UNTRUSTED = {"RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE"}
@@ -45,23 +46,36 @@ def conduct(
     loaded or audited; KeyboardInterrupt passes through, and the finished units stay on the disk.
     """
     started = time.perf_counter()
-    progress = progress or Silent()
+    if plan.baseline:
+        check_readable(Path(plan.baseline))
     device = choose_device(plan.device)
     if model is None:
         model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
-    folder = Path(plan.out) if plan.out else None
-    ring = _ring(plan, model, samples, folder, progress)
+    ring = _ring(plan, model, samples, progress or Silent())
     with model.frozen(plan.seed):
-        clean = ring.clean_pass()
-        suspicion.check_labels(samples, clean.classes)
-        found = suspicion.before(model, samples, clean)
-        judges = Judges(plan, clean.right(samples.y))
-        standings = ring.fight(list(plan.bouts), clean, judges.decided)
-        records, more = _verdicts(plan, ring, standings, clean, found)
-    findings = (*found, *more)
-    shown = _examples(ring, plan, standings, clean) if folder else []
-    log = AuditLog(
+        log = _log(plan, ring)
+    log = log.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+    if ring.folder:
+        write_run(log, ring.folder)
+    if plan.baseline:
+        log = log.model_copy(update={"comparisons": compare_with(Path(plan.baseline), log)})
+        if ring.folder:
+            write_run(log, ring.folder)
+    return log
+
+
+def _log(plan: Plan, ring: Ring) -> AuditLog:
+    """Measure, and put what came out into a log."""
+    model, samples = ring.model, ring.samples
+    clean = ring.clean_pass()
+    suspicion.check_labels(samples, clean.classes)
+    found = suspicion.before(model, samples, clean)
+    judges = Judges(plan, clean.right(samples.y))
+    standings = ring.fight(list(plan.bouts), clean, judges.decided)
+    records, more = _verdicts(plan, ring, standings, clean, found)
+    claimed = plan.claimed
+    return AuditLog(
         status="complete" if _whole(records, len(samples), judges) else "partial",
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -69,22 +83,34 @@ def conduct(
         model=model.record(),
         data=samples.record(),
         threats=tuple(records),
-        findings=findings,
+        findings=(*found, *more),
         trusted=all(record.trusted for record in records),
         gates=tuple(judges.gates(records)),
-        claims=tuple(check_claim(r, plan.claimed) for r in records) if plan.claimed else (),
+        claims=() if claimed is None else tuple(check_claim(r, claimed) for r in records),
         environment=_environment(model, ring),
         seed=plan.seed,
-        seconds=round(time.perf_counter() - started, 3),
-        examples=tuple(shown),
+        examples=tuple(_examples(ring, plan, standings, clean)),
         samples=tuple(_samples(plan, standings, samples, clean)),
+        traces=tuple(_traces(plan, ring, standings, clean)) if plan.trace else (),
     )
-    if plan.baseline:
-        baseline = read_baseline(Path(plan.baseline))
-        log = log.model_copy(update={"comparisons": compare_baseline(baseline, log)})
-    if folder:
-        write_run(log, folder)
-    return log
+
+
+def _traces(
+    plan: Plan, ring: Ring, standings: dict[str, Standing], clean: Clean
+) -> list[TraceRecord]:
+    """Traces of every attack on a few samples, those that it had to fight with first."""
+    right = clean.right(ring.samples.y)
+    records = []
+    for bout in plan.bouts:
+        standing = standings[bout.threat]
+        robust = standing.robust(right)[standing.counted()].nonzero().squeeze(1).tolist()
+        fooled = standing.fooled[standing.counted()].nonzero().squeeze(1).tolist()
+        rows = [*robust[: TRACED // 2], *fooled][:TRACED]
+        for attack in bout.attacks if rows else ():
+            records += trace(
+                ring.model, attack, bout.threat, samples=ring.samples, rows=rows, seed=plan.seed
+            )
+    return records
 
 
 def _whole(records: list[ThreatRecord], asked: int, judges: Judges) -> bool:
@@ -104,9 +130,8 @@ def _shard(samples: Samples, plan: Plan) -> Samples:
     )  # fmt: skip
 
 
-def _ring(
-    plan: Plan, model: Classifier, samples: Samples, folder: Path | None, progress: Progress
-) -> Ring:
+def _ring(plan: Plan, model: Classifier, samples: Samples, progress: Progress) -> Ring:
+    folder = Path(plan.out) if plan.out else None
     numbers = samples.x[0].numel()
     size = plan.batch_size or choose_batch_size(model.device, numbers)
     deadline = time.monotonic() + plan.budget_seconds if plan.budget_seconds else None
@@ -168,8 +193,9 @@ def _limits(plan: Plan, bout: Bout, standing: Standing, asked: int) -> list[Find
 def _examples(
     ring: Ring, plan: Plan, standings: dict[str, Standing], clean: Clean
 ) -> list[Example]:
-    assert ring.folder is not None
-    shown = []
+    shown: list[Example] = []
+    if ring.folder is None:
+        return shown
     for bout in plan.bouts:
         standing = standings[bout.threat]
         prefix = f"{bout.threat}|"
@@ -177,6 +203,7 @@ def _examples(
         shown += examples(
             ring.pictures, units,
             standing=standing, samples=ring.samples, clean=clean, folder=ring.folder,
+            model=ring.model,
         )  # fmt: skip
     return shown
 

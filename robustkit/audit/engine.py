@@ -252,10 +252,12 @@ def _joined_threat(first: Problem, second: Problem, eps: Tensor) -> ThreatModel:
     threat = first.threat
     if isinstance(threat.eps, Tensor) and threat.eps.dim():
         threat = threat.with_eps(eps)
-    if threat.mask is None or threat.mask.dim() < first.x.dim():
-        return threat
-    masks = [part.threat.mask for part in (first, second) if part.threat.mask is not None]
-    rows = [
-        mask.expand(len(x), -1, -1, -1) for mask, x in zip(masks, (first.x, second.x), strict=True)
-    ]
-    return replace(threat, mask=torch.cat(rows))
+    if threat.mask is not None and threat.mask.dim() == 4:
+        # A mask of one row is shared, or that of a single sample: as many rows as samples is both.
+        masks = [
+            part.threat.mask.expand(len(part.x), -1, -1, -1)
+            for part in (first, second)
+            if part.threat.mask is not None
+        ]
+        threat = replace(threat, mask=torch.cat(masks))
+    return threat

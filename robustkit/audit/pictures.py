@@ -12,14 +12,19 @@ from torch import Tensor
 
 from robustkit.atomic import write_bytes
 from robustkit.audit.attacking import Result
+from robustkit.audit.saliency import sensitivity
 from robustkit.audit.standing import Clean, Standing
 from robustkit.errors import ToolError
 from robustkit.loading.samples import Samples
+from robustkit.model import Classifier
 from robustkit.records import Example
 
 KEPT_A_UNIT = 8
 SHOWN = 8
 SMALLEST_SIDE = 112
+GAP = 128
+
+Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 class Pictures:
@@ -60,29 +65,23 @@ def examples(
     samples: Samples,
     clean: Clean,
     folder: Path,
+    model: Classifier,
 ) -> list[Example]:
     """Write the most telling flips of a threat as triptychs into `folder/examples`.
 
-    Most telling: confident before and after, one picture a class first.
+    Beside each lies where the model looked. The model must be frozen.
     """
     found: dict[int, Tensor] = {}
     for unit in units:
         attack = unit.split("|")[1]
         kept = pictures.of(unit).items()
         found |= {row: x_adv for row, x_adv in kept if standing.attack[row] == attack}
-    ranked = sorted(found, key=lambda row: -float(standing.confidence[row] * clean.confidence[row]))
-    seen: dict[int, int] = {}
-    turns = {}
-    for row in ranked:
-        label = int(samples.y[row])
-        turns[row] = seen.setdefault(label, 0)
-        seen[label] += 1
-    ranked.sort(key=lambda row: turns[row])
     shown = []
-    for row in ranked[:SHOWN]:
-        name = f"examples/{standing.threat.replace(':', '-').replace('/', '_')}-{row}.png"
+    for row in _telling(found, standing, samples, clean):
+        name = f"examples/{standing.threat.replace(':', '-').replace('/', '_')}-{row}"
         x = samples.pixels([row])[0]
-        write_bytes(folder / name, triptych(x, found[row]))
+        write_bytes(folder / f"{name}.png", triptych(x, found[row]))
+        write_bytes(folder / f"{name}-looked.png", looked(model, x, found[row]))
         shown.append(
             Example(
                 threat=standing.threat,
@@ -95,10 +94,26 @@ def examples(
                 confidence=float(standing.confidence[row]),
                 attack=standing.attack[row],
                 size=float(standing.size[row]),
-                picture=name,
+                picture=f"{name}.png",
+                saliency=f"{name}-looked.png",
             )
         )
     return shown
+
+
+def _telling(
+    found: dict[int, Tensor], standing: Standing, samples: Samples, clean: Clean
+) -> list[int]:
+    """The flips to show: confident before and after, one of each class first."""
+    ranked = sorted(found, key=lambda row: -float(standing.confidence[row] * clean.confidence[row]))
+    seen: dict[int, int] = {}
+    turns = {}
+    for row in ranked:
+        label = int(samples.y[row])
+        turns[row] = seen.setdefault(label, 0)
+        seen[label] += 1
+    ranked.sort(key=lambda row: turns[row])
+    return ranked[:SHOWN]
 
 
 def triptych(x: Tensor, x_adv: Tensor) -> bytes:
@@ -108,26 +123,42 @@ def triptych(x: Tensor, x_adv: Tensor) -> bytes:
     """
     noise = x_adv - x
     scale = float(noise.abs().max().clamp_min(1e-9))
-    panels = [_pixels(panel) for panel in (x, 0.5 + 0.5 * noise / scale, x_adv)]
+    return strip([to_pixels(panel) for panel in (x, 0.5 + 0.5 * noise / scale, x_adv)])
+
+
+def looked(model: Classifier, x: Tensor, x_adv: Tensor) -> bytes:
+    """A PNG with both pictures under what the model is sensitive to: dim where nothing matters."""
+    return strip([_shaded(picture, sensitivity(model, picture)) for picture in (x, x_adv)])
+
+
+def _shaded(x: Tensor, heat: Tensor) -> Pixels:
+    """The picture in grey, darkened, with the heat in orange on top."""
+    grey = to_pixels(x).astype(np.float32).mean(2, keepdims=True) / 255
+    warm = heat.numpy()[..., None]
+    shaded = 0.45 * grey * (1 - warm) + warm * np.array([1.0, 0.55, 0.1], np.float32)
+    pixels: Pixels = (shaded.clip(0, 1) * 255).round().astype(np.uint8)
+    return pixels
+
+
+def strip(panels: list[Pixels]) -> bytes:
+    """Panels of one size side by side as a PNG, each small pixel drawn as a square."""
     factor = max(1, -(-SMALLEST_SIDE // panels[0].shape[0]))
-    panels = [panel.repeat(factor, 0).repeat(factor, 1) for panel in panels]
-    gap = np.full((panels[0].shape[0], 6, 3), 255, np.uint8)
-    row = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-    return _png(row)
+    large = [panel.repeat(factor, 0).repeat(factor, 1) for panel in panels]
+    gap = np.full((large[0].shape[0], 6, 3), GAP, np.uint8)
+    parts = [part for panel in large for part in (gap, panel)][1:]
+    return _png(np.concatenate(parts, axis=1))
 
 
-def _pixels(x: Tensor) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
+def to_pixels(x: Tensor) -> Pixels:
+    """A picture `[C,H,W]` in [0, 1] as 8-bit RGB `[H,W,3]`."""
     if x.shape[0] not in (1, 3, 4):
         x = x.mean(0, keepdim=True)
     rgb = x[:3].expand(3, -1, -1) if x.shape[0] == 1 else x[:3]
-    array: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]] = (
-        (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    )
+    array: Pixels = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return array
 
 
-def _png(pixels: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]") -> bytes:
-
+def _png(pixels: Pixels) -> bytes:
     buffer = BytesIO()
     try:
         Image.fromarray(pixels).save(buffer, "PNG")

@@ -54,6 +54,7 @@ class Plan(Record):
     resume: bool = False
     shard: tuple[int, int] | None = None
     trials: bool = True
+    trace: bool = False
 
     @property
     def threats(self) -> tuple[str, ...]:

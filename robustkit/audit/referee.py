@@ -56,20 +56,26 @@ def rule(
     prediction, confidence, finite = predict(model, x_adv, batch_size)
     allowed = threat.violation(x_adv, x) == 0
     fooled = _reached(prediction, finite, goal) & allowed
-    rounded = _rounded(x_adv, x)
+    rounded = eight_bit(x_adv, x).float() / 255
     label, _, solid = predict(model, rounded, batch_size)
     within = threat.violation(rounded, x) == 0
-    eight_bit = fooled & _reached(label, solid, goal) & within
+    kept = fooled & _reached(label, solid, goal) & within
     size = threat.size(x_adv, x)
-    return Ruling(fooled, claimed & ~fooled, eight_bit, prediction, confidence, size)
+    return Ruling(fooled, claimed & ~fooled, kept, prediction, confidence, size)
 
 
 def _reached(prediction: Tensor, finite: Tensor, goal: Goal) -> Tensor:
     return ((prediction == goal.label) == (goal.target is not None)) | ~finite
 
 
-def _rounded(x_adv: Tensor, x: Tensor) -> Tensor:
-    """The picture as an 8-bit file would keep it, each pixel rounded towards the original."""
-    levels = (x_adv * 255).double()
+def eight_bit(x_adv: Tensor, x: Tensor) -> Tensor:
+    """Pixels as uint8, each rounded towards the original, so that no change grows.
+
+    >>> eight_bit(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.0, 1.0, 0.5])).tolist()
+    [127, 128, 128]
+    """
+    levels = x_adv.double() * 255
+    # What lies on a level up to float32 rounding stays there.
     down, up = (levels + 1e-4).floor(), (levels - 1e-4).ceil()
-    return (torch.where(x_adv > x, down, up).clamp(0, 255) / 255).float()
+    rounded = torch.where(x_adv > x, down, torch.where(x_adv < x, up, levels.round()))
+    return rounded.clamp(0, 255).to(torch.uint8)

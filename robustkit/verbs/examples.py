@@ -18,7 +18,7 @@ from robustkit.audit.bout import Progress
 from robustkit.audit.device import choose_batch_size, choose_device
 from robustkit.audit.engine import Engine, Task
 from robustkit.audit.plan import Plan
-from robustkit.audit.referee import predict, rule
+from robustkit.audit.referee import eight_bit, predict, rule
 from robustkit.audit.standing import Clean
 from robustkit.audit.suspicion import check_labels
 from robustkit.errors import UserError
@@ -203,19 +203,6 @@ def make_examples(
         progress.advance(len(part))
     columns = [torch.cat([getattr(one, name) for one in results]) for name in Fates._fields]
     return Examples(model, samples, threat, text, clean, rows, aim, Fates(*columns))
-
-
-def eight_bit(x_adv: Tensor, x: Tensor) -> Tensor:
-    """Pixels as uint8, each rounded towards the original, so that no change grows.
-
-    >>> eight_bit(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.0, 1.0, 0.5])).tolist()
-    [127, 128, 128]
-    """
-    levels = x_adv.double() * 255
-    # What lies on a level up to float32 rounding stays there.
-    down, up = (levels + 1e-4).floor(), (levels - 1e-4).ceil()
-    rounded = torch.where(x_adv > x, down, torch.where(x_adv < x, up, levels.round()))
-    return rounded.clamp(0, 255).to(torch.uint8)
 
 
 def _clean(model: Classifier, samples: Samples, size: int) -> Clean:

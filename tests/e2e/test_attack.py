@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from robustkit.verbs.examples import eight_bit
+from robustkit.audit.referee import eight_bit
 from robustkit.zoo import load_model, load_samples
 
 WORDS = ("attack", "zoo:digits-standard", "--data", "zoo:digits", "--samples", "40")

@@ -11,7 +11,7 @@ from robustkit.attacks import bim, build, fgsm, pgd
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.audit.device import choose_batch_size, choose_device, halving
 from robustkit.audit.engine import Engine, Outcome, Task
-from robustkit.audit.referee import rule
+from robustkit.audit.referee import eight_bit, rule
 from robustkit.errors import ToolError, UserError
 from robustkit.goal import Goal
 from robustkit.model import Classifier
@@ -135,12 +135,10 @@ def test_the_referee_denies_what_does_not_hold() -> None:
 
 def test_pictures_with_eight_bits_stay_inside_the_budget() -> None:
     """Rounding goes towards the original, so eps holds after it too."""
-    from robustkit.audit.referee import _rounded
-
     x = (pictures(20) * 255).round() / 255
     threat = ThreatModel("linf", 8 / 255)
     x_adv = threat.project(x + torch.randn(x.shape), x)
-    rounded = _rounded(x_adv, x)
+    rounded = eight_bit(x_adv, x).float() / 255
     assert threat.violation(rounded, x).max() == 0
     assert torch.allclose(rounded * 255, (rounded * 255).round(), atol=1e-4)
     assert (rounded - x_adv).abs().max() <= 1 / 255 + 1e-6
