@@ -49,7 +49,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the public names
+def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name == "audit":
         return import_module("robustkit.audit")
