@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("robustkit.verbs.inspect_file", "Say what a checkpoint holds, running nothing."),
     "list": ("robustkit.verbs.listing", "List attacks, defenses, suites, models, data, threats."),
     "doctor": ("robustkit.verbs.doctor", "Check this machine and what is installed on it."),
+    "init": ("robustkit.verbs.init", "Write a robustness test and its CI into a repository."),
 }
 """Verb -> (the module with its `command`, what the group's --help says of it)."""
 

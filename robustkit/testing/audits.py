@@ -68,9 +68,13 @@ class Audits:
         key = keys.audit_key(settings, model_key, data_key)
         if key in self.known:
             return self.known[key]._replace(fresh=False)
-        folder = self.root / f"{_slug(settings.threat)}-{key[:16]}"
-        self.known[key] = _shared(folder, settings, model, data)
+        self.known[key] = _shared(self.place(settings, key), settings, model, data)
         return self.known[key]
+
+    def place(self, settings: Settings, key: str) -> Path:
+        """The run directory of an audit; its name tells the threats and the key."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", "+".join(settings.threat)) or "audit"
+        return self.root / f"{name}-{key[:16]}"
 
 
 def worker_device(asked: str, worker: str, devices: int) -> str:
@@ -187,7 +191,3 @@ def _threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _slug(threats: tuple[str, ...]) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", "+".join(threats)) or "audit"
