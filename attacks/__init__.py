@@ -20,6 +20,7 @@ from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.fab import fab, fab_t
+from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
 from robustkit.attacks.pdpgd import pdpgd
@@ -128,6 +129,11 @@ _ROWS = (
         "rays", rays, ("linf",), "minimum-norm", "decisions", "1 forward a query",
         "Chen & Gu 2020, arXiv 2006.12792", "uclaml:RayS", targeted=False,
     ),
+    AttackInfo(
+        "hop-skip-jump", hop_skip_jump, ("linf", "l2"), "minimum-norm", "decisions",
+        "1 forward a query",
+        "Chen et al. 2020, arXiv 1904.02144", "foolbox:HopSkipJumpAttack", targeted=False,
+    ),
 )  # fmt: skip
 
 
@@ -186,7 +192,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
-    "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "info", "mi_fgsm", "nes",
-    "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm",
-    "vmi_fgsm",
+    "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "hop_skip_jump", "info", "mi_fgsm",
+    "nes", "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square",
+    "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

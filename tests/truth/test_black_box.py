@@ -19,6 +19,13 @@ SCORES = [
 ]
 
 
+# Attacks that see decisions only, on two classes: with more, they may walk to the wrong one.
+DECISIONS = [
+    ("hop-skip-jump:queries=1000,samples=40", "l2"),
+    pytest.param("hop-skip-jump:queries=2500", "linf", marks=pytest.mark.slow),
+]
+
+
 def budget_of(attack: str) -> int:
     queries = build(attack).settings["queries"]
     assert isinstance(queries, int)
@@ -51,3 +58,15 @@ def test_scores_find_what_is_there_and_nothing_else(attack: str, norm: str, fact
 def test_a_budget_without_room_for_one_estimate_is_refused(attack: str) -> None:
     with pytest.raises(UserError, match="samples"):
         build(attack)
+
+
+@pytest.mark.parametrize(("attack", "norm"), DECISIONS)
+def test_decisions_lead_to_the_closest_point(attack: str, norm: str) -> None:
+    it = linear(2)
+    outcome = attacked(attack, it, norm, 0.01)
+    with torch.no_grad():
+        assert (it.model(outcome.x_adv).argmax(1) != it.y).all()
+    assert torch.equal(ThreatModel(norm, 0.0).size(outcome.x_adv, it.x), outcome.size)
+    ratio = outcome.size / it.errors.distance(norm)
+    assert ratio.median() <= 1.05
+    assert ratio.min() >= 1 - 1e-4
