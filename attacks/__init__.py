@@ -17,6 +17,7 @@ from typing import Any
 
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.fab import fab, fab_t
@@ -134,6 +135,10 @@ _ROWS = (
         "1 forward a query",
         "Chen et al. 2020, arXiv 1904.02144", "foolbox:HopSkipJumpAttack", targeted=False,
     ),
+    AttackInfo(
+        "boundary", boundary, ("l2",), "minimum-norm", "decisions", "1 forward a query",
+        "Brendel et al. 2018, arXiv 1712.04248", "foolbox:BoundaryAttack", targeted=False,
+    ),
 )  # fmt: skip
 
 
@@ -191,8 +196,8 @@ def _value(part: str, text: str, default: object) -> object:
 
 
 __all__ = [
-    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "build", "carlini_wagner",
-    "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "hop_skip_jump", "info", "mi_fgsm",
-    "nes", "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square",
-    "ti_fgsm", "vmi_fgsm",
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
+    "carlini_wagner", "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "hop_skip_jump",
+    "info", "mi_fgsm", "nes", "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa",
+    "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

@@ -32,8 +32,9 @@ QUICK: dict[str, str] = {
     "pdpgd": "steps=60",
     "nes": "queries=300,samples=20",
     "spsa": "queries=300,samples=20",
-    "hop-skip-jump": "queries=300,samples=20",
+    "hop-skip-jump": "queries=150,samples=20",
     "rays": "queries=150",
+    "boundary": "queries=150",
 }
 
 ROWS = catalogue()

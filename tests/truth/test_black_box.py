@@ -23,6 +23,7 @@ SCORES = [
 DECISIONS = [
     ("hop-skip-jump:queries=1000,samples=40", "l2"),
     pytest.param("hop-skip-jump:queries=2500", "linf", marks=pytest.mark.slow),
+    pytest.param("boundary:queries=2000", "l2", marks=pytest.mark.slow),
 ]
 
 
