@@ -8,11 +8,11 @@ the last look is followed by one exact linear step, so that a linear model is so
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.climb import climb
-from robustkit.attacks.parts.gradient import averaged, glance, look
+from robustkit.attacks.parts.gradient import averaged, glance, look, smoothed
 from robustkit.losses import LOSSES
 
 
-def pgd(
+def pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     *,
     steps: int = 20,
     step_size: float | None = None,
@@ -20,12 +20,14 @@ def pgd(
     random_start: bool = True,
     loss: str = "log-odds",
     eot: int = 1,
+    sigma: float = 0.0,
     name: str = "pgd",
 ) -> Attack:
     """Steepest ascent with projection, from a random point of the threat model.
 
     `step_size` is in pixel units; without it, 2.5 eps / steps. `eot` averages that many looks a
-    step, for models that draw random numbers. Norms: linf, l2, l1.
+    step, for models that draw random numbers; with `sigma`, looks at points with Gaussian noise of
+    that deviation, for models whose loss is rough. Norms: linf, l2, l1.
 
     >>> pgd(steps=40).steps
     40
@@ -33,8 +35,10 @@ def pgd(
     settings = {
         "steps": steps, "step_size": step_size, "restarts": restarts,
         "random_start": random_start, "loss": loss, "eot": eot,
+        "sigma": sigma,
     }  # fmt: skip
-    source = averaged(LOSSES[loss], eot)
+    score = LOSSES[loss]
+    source = smoothed(score, eot, sigma) if sigma else averaged(score, eot)
     return climb(name, source, random_start=random_start, settings=settings)
 
 

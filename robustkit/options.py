@@ -125,6 +125,11 @@ _DECLARED = (
     Option(
         "trace", "Keep loss and size of each step for a few samples, and plot them.", kind="switch"
     ),
+    Option(
+        "surrogate",
+        "An undefended model of the same data, loaded like MODEL: its examples are tried as well.",
+        metavar="MODEL",
+    ),
     Option("shard", "Audit only part I of N of the samples.", metavar="I/N"),
 )
 

@@ -58,3 +58,22 @@ def averaged(loss: Loss, samples: int) -> Source:
         return Look(*(part / samples for part in total))
 
     return source
+
+
+def smoothed(loss: Loss, samples: int, sigma: float) -> Source:
+    """The gradient of the loss averaged over Gaussian noise: for losses that are rough.
+
+    The mitigation of Pintor et al. 2022 (2106.09947) for unstable predictions. Logits and loss are
+    those of the point itself.
+    """
+
+    def source(problem: Problem, state: State) -> Look:
+        logits, value = glance(problem, state.x, loss)
+        total = torch.zeros_like(state.x)
+        for draw in range(samples):
+            draws = problem.draws.at(problem.restart, draw + 1, state.t)
+            noise = draws.normal(state.x.shape[1:]).to(state.x)
+            total = total + look(problem, state.x + sigma * noise, loss).gradient
+        return Look(logits, value, total / samples)
+
+    return source

@@ -71,6 +71,7 @@ class Ring:
     progress: Progress = field(default_factory=Silent)
     deadline: float | None = None
     folder: Path | None = None
+    surrogate: Classifier | None = None
 
     @property
     def late(self) -> bool:
@@ -144,7 +145,8 @@ class Ring:
         if columns is None:
             if self.late:
                 return False
-            result = self._run(attack, standing.threat, rows) if len(rows) else None
+            threat = ThreatModel.parse(standing.threat, self.model.bounds)
+            result = self.attack(attack, threat, rows) if len(rows) else None
             if result is not None and not result.complete:
                 return False
             columns = _columns(rows, result)
@@ -155,10 +157,10 @@ class Ring:
         _add(standing.tallies.setdefault(attack, Tally()), columns)
         return True
 
-    def _run(self, attack: str, threat: str, rows: Tensor) -> Result:
+    def attack(self, attack: str, threat: ThreatModel, rows: Tensor) -> Result:
+        """One attack on some of the samples, judged; noted nowhere."""
         x, y = self.samples.pixels(rows), self.samples.y[rows]
-        parsed = ThreatModel.parse(threat, self.model.bounds)
-        task = Task(self.model, x, Goal(y), parsed, rows)
+        task = Task(self.model, x, Goal(y), threat, rows)
         torch.manual_seed(self.engine.seed)
         return judged(build(attack), task, replace(self.engine, deadline=self.deadline))
 

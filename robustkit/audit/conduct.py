@@ -29,7 +29,9 @@ from robustkit.model import Classifier
 from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord, TraceRecord
 from robustkit.report.run_directory import write_run
 
-UNTRUSTED = {"RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE"}
+UNTRUSTED = {
+    "RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE", "RK-TRANSFER",
+}  # fmt: skip
 """Findings that, at severity high, void the number."""
 
 
@@ -53,6 +55,10 @@ def conduct(
         model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
     ring = _ring(plan, model, samples, progress or Silent())
+    if plan.surrogate:
+        ring.surrogate = load(
+            plan.surrogate, arch=plan.arch, preprocess=plan.preprocess, device=device
+        )
     with model.frozen(plan.seed):
         log = _log(plan, ring)
     log = log.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})

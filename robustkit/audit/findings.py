@@ -150,7 +150,39 @@ FINDINGS: dict[str, FindingInfo] = {
         "Use --suite standard or autoattack before you rely on the number.",
         "info",
     ),
-    "RK-SILENT": FindingInfo(
+    "RK-UNSTABLE": FindingInfo(
+        "The loss is rough",
+        "A little uniform noise changes the margin by more than a tenth: the gradient at a point "
+        "says little about its neighbourhood, and attacks that follow it stumble.",
+        "Average the gradient over noise: pgd:eot=20,sigma=0.03.",
+        "low",
+        (INDICATORS,),
+    ),
+    "RK-EPS": FindingInfo(
+        "A larger budget fools fewer",
+        "Whatever fools within eps is allowed within 2 eps too. An attack that fails there on "
+        "pictures it has fooled before is hindered by the model, or badly tuned.",
+        "Look for masked gradients; use attacks that choose their own step size.",
+        "medium",
+        (EVALUATING,),
+    ),
+    "RK-STEPS": FindingInfo(
+        "More steps fool fewer",
+        "An attack with many steps failed on pictures that fell to fewer steps: the optimisation "
+        "does not converge to what it should find.",
+        "Look for masked gradients or randomness; use the margin loss and restarts.",
+        "medium",
+        (EVALUATING, INDICATORS),
+    ),
+    "RK-TRANSFER": FindingInfo(
+        "Another model's examples fool it better",
+        "Pictures made against the surrogate fooled the model where attacks on itself had failed. "
+        "Its own gradients mislead.",
+        "Look for masked gradients; attack through a differentiable stand-in (BPDA).",
+        "high",
+        (EVALUATING, OBFUSCATED),
+    ),
+    "RK-PREPROCESS": FindingInfo(
         "No preprocessing was given",
         "The checkpoint does not say how its pixels are normalised, and nobody else did.",
         "Give --preprocess, or say --preprocess none.",

@@ -5,12 +5,14 @@ the disk; a torn last line is what a kill leaves behind and is ignored. A ledger
 model, data set, plan or version is refused with the difference.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from robustkit.atomic import sweep
 from robustkit.errors import ToolError, UserError
 
 FILE = "ledger.jsonl"
@@ -30,6 +32,7 @@ class Ledger:
             return
         if self._path.exists():
             self._read(identity, resume=resume)
+            sweep(self._path.parent)
         else:
             self._append({"identity": identity})
 
@@ -48,7 +51,9 @@ class Ledger:
             self._append({"unit": key, **columns})
 
     def _append(self, line: Mapping[str, Any]) -> None:
+        """Write a whole line, or none: what a full disk cut off is taken back."""
         assert self._path is not None
+        before = self._path.stat().st_size if self._path.exists() else 0
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
@@ -56,10 +61,9 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise ToolError(
-                "a run directory that can be written", f"{error.strerror}: {self._path.parent}",
-                "free some space or choose another --out, then run the same command with --resume",
-            ) from error  # fmt: skip
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, before)
+            raise _unwritable(self._path, error) from error
 
     def _read(self, identity: Mapping[str, Any], *, resume: bool) -> None:
         assert self._path is not None
@@ -68,11 +72,15 @@ class Ledger:
                 "a new run directory", f"{self._path.parent}, which holds a run already",
                 "add --resume to go on with it, or choose another --out",
             )  # fmt: skip
-        text = self._path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            self._path.write_text(whole, encoding="utf-8")
-        lines = [json.loads(line) for line in whole.splitlines()]
+        try:
+            content = self._path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if whole != content:
+                # Cutting the tail off is one step: no kill can lose the lines before it.
+                os.truncate(self._path, len(whole))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        lines = [_parsed(line, at, self._path) for at, line in enumerate(whole.splitlines())]
         if not lines:
             self._append({"identity": identity})
             return
@@ -80,12 +88,48 @@ class Ledger:
         self._units = {line.pop("unit"): line for line in lines[1:]}
 
 
+def _parsed(line: bytes, at: int, path: Path) -> dict[str, Any]:
+    """One line; a damaged one is no torn tail, and nothing behind it is believed either."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or ("unit" if at else "identity") not in value:
+        raise ToolError(
+            "a ledger as an audit wrote it", f"a damaged line {at + 1} in {path}",
+            "delete that line and those after it and resume, or choose another --out",
+        )  # fmt: skip
+    return value
+
+
+def _unwritable(path: Path, error: OSError) -> ToolError:
+    return ToolError(
+        "a run directory that can be written", f"{error.strerror}: {path.parent}",
+        "free some space or choose another --out, then run the same command with --resume",
+    )  # fmt: skip
+
+
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Refuse to go on with another audit's units."""
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    if changed:
-        differences = "; ".join(f"{key}: was {old.get(key)}, is {new.get(key)}" for key in changed)
+    differences = list(_differences(old, new, ""))
+    if differences:
         raise UserError(
-            "the model, data and plan that the run was begun with", differences,
+            "the model, data and plan that the run was begun with", "; ".join(differences),
             "run the original command with --resume, or choose another --out",
         )  # fmt: skip
+
+
+def _differences(old: Any, new: Any, where: str) -> Iterator[str]:
+    """Where two nests of values differ, down to the smallest part that does.
+
+    >>> list(_differences({"bouts": [{"attack": "pgd"}]}, {"bouts": [{"attack": "bim"}]}, ""))
+    ['bouts.0.attack: was pgd, is bim']
+    """
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            name = f"{where}.{key}" if where else str(key)
+            yield from _differences(old.get(key), new.get(key), name)
+    elif old != new:
+        yield f"{where}: was {old}, is {new}"

@@ -55,6 +55,7 @@ class Plan(Record):
     shard: tuple[int, int] | None = None
     trials: bool = True
     trace: bool = False
+    surrogate: str | None = None
 
     @property
     def threats(self) -> tuple[str, ...]:
@@ -63,7 +64,9 @@ class Plan(Record):
 
     def identity(self) -> dict[str, Any]:
         """The part that decides the result: what a resumed run must share."""
-        kept = {"bouts", "samples", "seed", "shard", "preprocess", "arch", "trials"}
+        kept = {
+            "bouts", "samples", "seed", "shard", "preprocess", "arch", "trials", "surrogate",
+        }  # fmt: skip
         return self.model_dump(mode="json", include=kept)
 
 

@@ -8,6 +8,7 @@ sensitive to, which is not a proof of what it means.
 import torch
 from torch import Tensor
 
+from robustkit.audit.device import halving
 from robustkit.draws import Draws
 from robustkit.model import Classifier
 
@@ -18,9 +19,13 @@ NOISE = 0.05
 def sensitivity(model: Classifier, x: Tensor) -> Tensor:
     """How much each pixel moves the winning logit, `[H, W]` in [0, 1], for one picture `[C,H,W]`.
 
-    The model must be frozen.
+    The model must be frozen. Where memory runs out the average is over fewer draws.
     """
-    draws = Draws.keyed(0, torch.arange(DRAWS)).normal(x.shape)
+    return halving(lambda draws: _sensitivity(model, x, draws), DRAWS)[0]
+
+
+def _sensitivity(model: Classifier, x: Tensor, count: int) -> Tensor:
+    draws = Draws.keyed(0, torch.arange(count)).normal(x.shape)
     noisy = (x[None] + NOISE * draws).clamp(*model.bounds).to(model.device)
     with torch.enable_grad():
         noisy.requires_grad_()

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks import info
+from robustkit.audit.device import halving
 from robustkit.audit.findings import finding
 from robustkit.audit.plan import Bout
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.statistics import clopper_pearson
+from robustkit.draws import Draws
 from robustkit.errors import RefusedError
 from robustkit.goal import Goal
 from robustkit.loading.samples import Samples
@@ -24,6 +26,8 @@ PROBED = 16
 RANDOM = 1e-4
 """Relative difference of logits between two calls above which a model is random."""
 BATCH = 1e-3
+ROUGH_NOISE = 4 / 255
+ROUGH = 0.1
 ONE_STEP = 0.01
 BLACK_BOX = 0.01
 ROUNDED_OFF = 0.5
@@ -48,9 +52,9 @@ def before(model: Classifier, samples: Samples, clean: Clean) -> list[Finding]:
     found = _modes(model) + _answers(samples, clean)
     if len(rows):
         x, y = samples.pixels(rows).to(model.device), samples.y[rows].to(model.device)
-        found += _probes(model, x) + _gradients(model, x, y)
+        found += _probes(model, x) + _gradients(model, x, y) + _rough(model, x, y)
     if any("no preprocessing" in note for note in model.notes):
-        found.append(finding("RK-SILENT", "No preprocessing was given, so none was applied."))
+        found.append(finding("RK-PREPROCESS", "No preprocessing was given, so none was applied."))
     return found
 
 
@@ -124,6 +128,19 @@ def _gradients(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
         message = f"Cross-entropy has no gradient on {count} of {len(x)} probed pictures."
         return [finding("RK-SATURATED", message, zero=count, probed=len(x))]
     return []
+
+
+def _rough(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
+    """Indicator 2 of Pintor et al.: how much noise of 4/255 changes the margin, at most 1."""
+    noise = 2 * Draws.keyed(0, torch.arange(len(x))).uniform(x.shape[1:]).to(x) - 1
+    with torch.no_grad():
+        here = margin(model(x), Goal(y))
+        there = margin(model((x + ROUGH_NOISE * noise).clamp(*model.bounds)), Goal(y))
+    change = float(((here - there).abs() / here.abs().clamp_min(1e-12)).clamp_max(1).mean())
+    if change <= ROUGH:
+        return []
+    message = f"Noise of 4/255 changes the margin of {len(x)} pictures by {change:.0%} on average."
+    return [finding("RK-UNSTABLE", message, change=change)]
 
 
 def after(standing: Standing, bout: Bout, clean: Clean) -> list[Finding]:

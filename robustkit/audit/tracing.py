@@ -1,9 +1,11 @@
 """Traces: what an attack does to a few samples, step by step, so that anyone can see why."""
 
 import torch
+from torch import Tensor
 
 from robustkit.attacks import build
-from robustkit.attacks.attack import pose
+from robustkit.attacks.attack import Attack, Problem, pose
+from robustkit.audit.device import halving
 from robustkit.goal import Goal
 from robustkit.loading.samples import Samples
 from robustkit.losses import margin
@@ -22,22 +24,16 @@ def trace(
     The margin is positive where the sample is fooled. The model must be frozen. One forward a step
     more than the attack itself needs: nobody pays for it who did not ask.
     """
-    chosen = build(attack)
     kept = torch.tensor(rows[:TRACED], dtype=torch.int64)
     x, y = samples.pixels(kept).to(model.device), samples.y[kept].to(model.device)
-    parsed = ThreatModel.parse(threat, model.bounds)
-    losses, sizes = [], []
-    with torch.no_grad():
-        index = kept.to(model.device)
-        problem = pose(model, x, Goal(y), parsed, index=index, seed=seed)
-        state = chosen.init(problem)
-        for _ in range(chosen.steps):
-            losses.append(margin(model(state.x), problem.goal).cpu())
-            sizes.append(parsed.size(state.x, x).cpu())
-            state = chosen.step(problem, state)
-        losses.append(margin(model(state.x), problem.goal).cpu())
-        sizes.append(parsed.size(state.x, x).cpu())
-    loss, size = torch.stack(losses, 1), torch.stack(sizes, 1)
+    index, parsed = kept.to(model.device), ThreatModel.parse(threat, model.bounds)
+    # Where memory runs out fewer samples are traced.
+    (loss, size), used = halving(
+        lambda n: _followed(
+            build(attack), pose(model, x[:n], Goal(y[:n]), parsed, index=index[:n], seed=seed)
+        ),
+        len(kept),
+    )
     return [
         TraceRecord(
             threat=threat,
@@ -47,5 +43,19 @@ def trace(
             loss=tuple(loss[place].tolist()),
             size=tuple(size[place].tolist()),
         )
-        for place, row in enumerate(kept.tolist())
+        for place, row in enumerate(kept[:used].tolist())
     ]
+
+
+def _followed(attack: Attack, problem: Problem) -> tuple[Tensor, Tensor]:
+    """Margin and size before each step and after the last, `[B, steps + 1]` each."""
+    losses, sizes = [], []
+    with torch.no_grad():
+        state = attack.init(problem)
+        for _ in range(attack.steps):
+            losses.append(margin(problem.model(state.x), problem.goal).cpu())
+            sizes.append(problem.threat.size(state.x, problem.x).cpu())
+            state = attack.step(problem, state)
+        losses.append(margin(problem.model(state.x), problem.goal).cpu())
+        sizes.append(problem.threat.size(state.x, problem.x).cpu())
+    return torch.stack(losses, 1), torch.stack(sizes, 1)

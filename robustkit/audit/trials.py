@@ -8,14 +8,14 @@ break at all makes the number untrusted.
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from robustkit.attacks import build, info
-from robustkit.audit.attacking import judged
 from robustkit.audit.bout import Ring
+from robustkit.audit.coherence import incoherent
 from robustkit.audit.engine import Task
 from robustkit.audit.findings import finding
+from robustkit.audit.referee import rule
 from robustkit.audit.standing import Clean, Standing
 from robustkit.goal import Goal
 from robustkit.records import Finding
@@ -23,6 +23,9 @@ from robustkit.threat import ThreatModel
 
 TRIED = 24
 """Survivors that a trial looks at."""
+FEW = 0.02
+"""Share of the survivors that may fall to another model's pictures by chance."""
+TRANSFERRED = "mi-fgsm:steps=20,loss=margin"
 UNBROKEN = 0.1
 """Share of them that an unlimited attacker may leave before the number is untrusted."""
 
@@ -36,13 +39,17 @@ class Trial(NamedTuple):
 
 LONG = Trial("pgd:steps=100,loss=margin", "more steps with the margin loss")
 QUERIES = Trial("square:queries=400", "a black box that needs no gradient")
+SMOOTH = Trial("pgd:steps=20,eot=8,sigma=0.03", "a gradient averaged over noise")
 EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
 
 
 def choose(norm: str, findings: list[Finding]) -> list[Trial]:
     """The trials that fit a norm and what was found about the model."""
     trials = [LONG, QUERIES]
-    if any(found.id == "RK-RANDOM" for found in findings):
+    seen = {found.id for found in findings}
+    if "RK-UNSTABLE" in seen:
+        trials.insert(0, SMOOTH)
+    if "RK-RANDOM" in seen:
         trials.insert(0, EXPECTED)
     return [trial for trial in trials if norm in info(trial.attack.partition(":")[0]).norms]
 
@@ -62,7 +69,9 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
         if moved:
             findings.append(_moved(standing, trial, len(survivors), moved))
     if not ring.late:
+        findings += incoherent(ring, standing)
         findings += _unlimited(ring, standing, clean)
+        findings += _transferred(ring, standing, clean)
     return findings
 
 
@@ -106,11 +115,7 @@ def _unlimited(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
     rows = _survivors(ring, standing, clean)[:TRIED]
     if not len(rows):
         return []
-    y = ring.samples.y[rows]
-    task = Task(ring.model, ring.samples.pixels(rows), Goal(y), ThreatModel("linf", 1.0), rows)
-    torch.manual_seed(ring.engine.seed)
-    attack = build("pgd:steps=50,step_size=0.05,loss=margin")
-    result = judged(attack, task, replace(ring.engine, deadline=None))
+    result = ring.attack("pgd:steps=50,step_size=0.05,loss=margin", ThreatModel("linf", 1.0), rows)
     left = int((~result.fooled).sum())
     if left <= UNBROKEN * len(rows):
         return []
@@ -123,3 +128,25 @@ def _unlimited(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
             tried=len(rows),
         )
     ]
+
+
+def _transferred(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
+    """Whether pictures made against the surrogate fool survivors, as only masking explains."""
+    rows = _survivors(ring, standing, clean)
+    if ring.surrogate is None or not len(rows):
+        return []
+    threat = ThreatModel.parse(standing.threat, ring.model.bounds)
+    x, goal = ring.samples.pixels(rows), Goal(ring.samples.y[rows])
+    task = Task(ring.surrogate, x, goal, threat, rows)
+    with ring.surrogate.frozen(ring.engine.seed):
+        made = replace(ring.engine, dropping=False).run(build(TRANSFERRED), task)
+    ruling = rule(
+        ring.model, made.x_adv, x=x, goal=goal, threat=threat, claimed=made.fooled,
+        batch_size=ring.engine.batch_size,
+    )  # fmt: skip
+    broken = int(ruling.fooled.sum())
+    if broken <= FEW * len(rows):
+        return []
+    name = ring.surrogate.name
+    message = f"Pictures made against {name} fooled {broken} of {len(rows)} survivors."
+    return [finding("RK-TRANSFER", message, threat=standing.threat, broken=broken, tried=len(rows))]

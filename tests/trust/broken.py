@@ -75,6 +75,34 @@ def winners(net: nn.Module) -> nn.Module:
     return nn.Sequential(*parts)
 
 
+class Detector(nn.Module):
+    """Answers from the nearest grey levels of the data whenever a pixel lies between them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = (x.detach() * 4).round() / 4
+        off = ((x * 16 - (x * 16).round()).abs().flatten(1).amax(1) > 1e-3)[:, None, None, None]
+        out: Tensor = self.net(torch.where(off, levels, x))
+        return out
+
+
+class Deaf(nn.Module):
+    """Adds to the logits what sends every gradient the wrong way, and changes no answer."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.net(x)
+        decoy = -30 * logits
+        out: Tensor = logits.detach() + decoy - decoy.detach()
+        return out
+
+
 class Softmax(nn.Module):
     """Probabilities for logits."""
 

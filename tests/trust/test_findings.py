@@ -68,6 +68,28 @@ def test_a_rough_model_is_not_believed(truth: rk.AuditLog) -> None:
     assert not log.trusted or log.robust_accuracy <= truth.robust_accuracy + 0.15
 
 
+def test_a_detector_that_hides_the_gradient_is_not_believed(truth: rk.AuditLog) -> None:
+    log = audited(broken.Detector(broken.standard()))
+    assert not log.trusted or log.robust_accuracy <= truth.robust_accuracy + 0.15
+    assert ids(log) & {"RK-ONE-STEP", "RK-STEPS", "RK-EPS", "RK-MOVED", "RK-UNBOUNDED"}
+
+
+def test_a_last_step_that_leaves_the_success_loses_nothing(truth: rk.AuditLog) -> None:
+    """Long steps leave what they found; the best point of the path counts, not the last."""
+    log = audited(broken.standard(), suite=None, attacks=["pgd:steps=10,step_size=0.1"])
+    assert log.robust_accuracy <= truth.robust_accuracy + 0.15
+
+
+def test_gradients_that_lead_away_are_shown_by_another_model() -> None:
+    plain = audited(broken.Deaf(broken.standard()), trials=False)
+    log = audited(broken.Deaf(broken.standard()), surrogate="zoo:digits-standard")
+    assert plain.robust_accuracy > 0.6, "the gradient attacks are led away"
+    assert "RK-TRANSFER" in ids(log) or log.robust_accuracy < plain.robust_accuracy - 0.3
+    assert not log.trusted
+    honest = audited(broken.standard(), surrogate="zoo:digits-standard")
+    assert "RK-TRANSFER" not in ids(honest)
+
+
 @pytest.mark.parametrize(
     ("defense", "expected", "trusted"),
     [
