@@ -7,6 +7,9 @@ from pathlib import Path
 
 from robustkit.errors import ToolError
 
+PARTIAL = ".partial"
+"""How the names of temporary files end."""
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: a temporary file in the same folder, synced, then renamed.
@@ -16,7 +19,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -39,3 +42,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically; see `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes that were killed left below `folder`."""
+    for path in folder.rglob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
