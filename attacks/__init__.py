@@ -24,6 +24,7 @@ from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
+from robustkit.attacks.one_pixel import one_pixel
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.attacks.rays import rays
@@ -139,6 +140,10 @@ _ROWS = (
         "boundary", boundary, ("l2",), "minimum-norm", "decisions", "1 forward a query",
         "Brendel et al. 2018, arXiv 1712.04248", "foolbox:BoundaryAttack", targeted=False,
     ),
+    AttackInfo(
+        "one-pixel", one_pixel, ("l0",), "fixed-budget", "scores", "1 forward a query",
+        "Su et al. 2019, arXiv 1710.08864", "torchattacks:OnePixel",
+    ),
 )  # fmt: skip
 
 
@@ -198,6 +203,6 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
     "carlini_wagner", "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "hop_skip_jump",
-    "info", "mi_fgsm", "nes", "ni_fgsm", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa",
-    "square", "ti_fgsm", "vmi_fgsm",
+    "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd", "rays", "si_ni_fgsm",
+    "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

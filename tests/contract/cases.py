@@ -35,6 +35,7 @@ QUICK: dict[str, str] = {
     "hop-skip-jump": "queries=150,samples=20",
     "rays": "queries=150",
     "boundary": "queries=150",
+    "one-pixel": "queries=150,population=20",
 }
 
 ROWS = catalogue()

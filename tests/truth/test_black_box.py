@@ -8,7 +8,7 @@ from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.threat import ThreatModel
-from tests.truth.closed_form import Known, linear
+from tests.truth.closed_form import SHAPE, Known, linear
 
 # An attack, its norm, and how much more than the least budget it is given.
 SCORES = [
@@ -71,3 +71,21 @@ def test_decisions_lead_to_the_closest_point(attack: str, norm: str) -> None:
     ratio = outcome.size / it.errors.distance(norm)
     assert ratio.median() <= 1.05
     assert ratio.min() >= 1 - 1e-4
+
+
+def one_pixel_is_enough(it: Known) -> torch.Tensor:
+    """Whether all channels of one place can be changed so that the label is lost, `[N]`."""
+    errors = it.errors
+    gain = torch.maximum(errors.normal * errors.low, errors.normal * errors.high)
+    places = gain.unflatten(2, SHAPE).sum(2).flatten(2)
+    return (places.amax(2) >= errors.gap).any(1)
+
+
+def test_one_pixel_finds_the_pixel() -> None:
+    it = linear(3)
+    possible = one_pixel_is_enough(it)
+    outcome = attacked("one-pixel:queries=1000,population=30", it, "l0", float(SHAPE[0]))
+    assert 3 <= possible.sum() <= len(it.x) - 3
+    assert torch.equal(outcome.fooled, possible)
+    changed = (outcome.x_adv != it.x).any(1).flatten(1).sum(1)
+    assert changed.max() <= 1
