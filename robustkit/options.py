@@ -126,6 +126,11 @@ _DECLARED = (
         "trace", "Keep loss and size of each step for a few samples, and plot them.", kind="switch"
     ),
     Option(
+        "curve",
+        "Robust accuracy at every budget up to twice the threat's, from one minimum-norm run.",
+        kind="switch",
+    ),
+    Option(
         "surrogate",
         "An undefended model of the same data, loaded like MODEL: its examples are tried as well.",
         metavar="MODEL",

@@ -80,6 +80,14 @@ class ClassRecord(Record):
     interval: tuple[float, float]
 
 
+class CurvePoint(Record):
+    """Robust accuracy at one budget, from the smallest perturbations that were found."""
+
+    eps: float
+    robust_accuracy: float
+    interval: tuple[float, float]
+
+
 class ThreatRecord(Record):
     """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one."""
 
@@ -92,6 +100,7 @@ class ThreatRecord(Record):
     classes: tuple[ClassRecord, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
     trusted: bool = True
+    curve: tuple[CurvePoint, ...] = ()
 
 
 class Finding(Record):

@@ -14,6 +14,7 @@ from robustkit.audit import suspicion, trials
 from robustkit.audit.baseline import check_readable, compare_with
 from robustkit.audit.bout import Progress, Ring, Silent, attack_records
 from robustkit.audit.claims import check_claim
+from robustkit.audit.curve import security_curve
 from robustkit.audit.device import choose_batch_size, choose_device
 from robustkit.audit.engine import Engine
 from robustkit.audit.findings import finding
@@ -178,7 +179,8 @@ def _verdicts(
         rows = attack_records(standing, bout, right)
         voided = any(f.id in UNTRUSTED and f.severity == "high" for f in (*found, *mine))
         record = standing.record(ring.samples, clean, rows)
-        records.append(record.model_copy(update={"trusted": not voided}))
+        curve = security_curve(ring, standing, clean) if plan.curve else ()
+        records.append(record.model_copy(update={"trusted": not voided, "curve": curve}))
         findings += mine
         ring.progress.advance(1)
     return records, findings

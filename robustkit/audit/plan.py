@@ -55,6 +55,7 @@ class Plan(Record):
     shard: tuple[int, int] | None = None
     trials: bool = True
     trace: bool = False
+    curve: bool = False
     surrogate: str | None = None
 
     @property

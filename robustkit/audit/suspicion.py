@@ -52,10 +52,15 @@ def before(model: Classifier, samples: Samples, clean: Clean) -> list[Finding]:
     found = _modes(model) + _answers(samples, clean)
     if len(rows):
         x, y = samples.pixels(rows).to(model.device), samples.y[rows].to(model.device)
-        found += _probes(model, x) + _gradients(model, x, y) + _rough(model, x, y)
+        # Where memory runs out fewer pictures are probed.
+        found += halving(lambda n: _probed(model, x[:n], y[:n]), len(rows))[0]
     if any("no preprocessing" in note for note in model.notes):
         found.append(finding("RK-PREPROCESS", "No preprocessing was given, so none was applied."))
     return found
+
+
+def _probed(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
+    return _probes(model, x) + _gradients(model, x, y) + _rough(model, x, y)
 
 
 def _modes(model: Classifier) -> list[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from robustkit.records import AuditLog, Example, ThreatRecord
+from robustkit.records import AuditLog, CurvePoint, Example, ThreatRecord
 from robustkit.report import charts, numbers, standards, threats, verdict
 from robustkit.report.run_directory import finite
 from robustkit.report.text import plain, shorten
@@ -134,13 +134,26 @@ def _spread(sizes: Sequence[float]) -> bool:
 
 
 def _curves(records: Sequence[ThreatRecord]) -> list[Markup]:
-    """A security curve for every norm that was audited at several budgets."""
+    """A security curve for every norm with several budgets, audited or from one run for all."""
     groups: dict[str, dict[float, ThreatRecord]] = {}
     for record in records:
         norm, eps = threats.read(record.threat)
         if record.trusted and record.samples and 0 < eps < math.inf:
-            groups.setdefault(norm, {})[eps] = record
+            group = groups.setdefault(norm, {})
+            group |= {point.eps: _at(record, norm, point) for point in record.curve}
+            group[eps] = record
     return [charts.security_curve(list(one.values())) for one in groups.values() if len(one) > 1]
+
+
+def _at(record: ThreatRecord, norm: str, point: CurvePoint) -> ThreatRecord:
+    """The record as it would be at one point of its curve."""
+    return record.model_copy(
+        update={
+            "threat": f"{norm}:{point.eps:.3g}",
+            "robust_accuracy": point.robust_accuracy,
+            "interval": point.interval,
+        }
+    )
 
 
 def _gallery(examples: Sequence[Example], folder: Path | None) -> list[Flip]:

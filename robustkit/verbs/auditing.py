@@ -21,7 +21,7 @@ RUNS = "robustkit-runs"
 PLANNED = (
     "threat", "suite", "attack", "data", "arch", "preprocess", "samples", "seed", "device",
     "batch-size", "budget", "at-least", "gate", "baseline", "claimed", "fail-untrusted", "out",
-    "resume", "trace", "surrogate", "shard", "json",
+    "resume", "trace", "curve", "surrogate", "shard", "json",
 )  # fmt: skip
 """The options of an audit, in the order of its help."""
 
