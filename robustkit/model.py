@@ -84,7 +84,8 @@ class Classifier:
         (gradient,) = torch.autograd.grad(outputs.sum(), x, retain_graph=again, allow_unused=True)
         if gradient is None:
             return torch.zeros_like(x)
-        return gradient.nan_to_num_(0.0, 0.0, 0.0)
+        # That of a sum is one number seen many times, which cannot be written to.
+        return gradient.contiguous().nan_to_num_(0.0, 0.0, 0.0)
 
     @contextmanager
     def frozen(self, seed: int = 0) -> Iterator[None]:
