@@ -7,8 +7,9 @@ loss against the most likely wrong classes, one a restart.
 Deviations: cross-entropy is replaced by the log odds, a monotone function of it whose gradient has
 the same direction, so that every comparison and every step is the published one where
 cross-entropy does not vanish; in l2 the projection onto ball and box is exact, where the published
-one scales and then clips. Kept as published: at the first checkpoint the reference compares the
-first loss with a zero, so that the first step counts as a rise for cross-entropy and never else.
+one scales and then clips; in l1 and l2 the last look is followed by one exact linear step. Kept as
+published: at the first checkpoint the reference compares the first loss with a zero, so that the
+first step counts as a rise for cross-entropy and never else.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, choose_rows, observe
-from robustkit.attacks.parts.gradient import Look, averaged, glance
+from robustkit.attacks.parts.climb import last_look
+from robustkit.attacks.parts.gradient import Look, averaged
 from robustkit.attacks.parts.start import surface
 from robustkit.attacks.parts.targets import likely
 from robustkit.errors import UserError
@@ -225,9 +227,9 @@ class _Recipe:
         return entered
 
     def finish(self, problem: Problem, state: State) -> State:
-        """Look at the last point."""
+        """Look at the last point, and in l1 and l2 at the end of an exact linear step."""
         memory: Memory = state.memory  # type: ignore[assignment]
-        return observe(problem, state, *glance(problem, state.x, self.aimed(memory.target)))
+        return last_look(problem, state, self.aimed(memory.target))
 
 
 def _stairs(t: Tensor, starts: Sequence[int], values: Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.gradient import Source, glance, look
 from robustkit.attacks.parts.momentum import STRAIGHT, Direction
-from robustkit.losses import LOSSES
+from robustkit.losses import LOSSES, Loss
 
 
 def climb(
@@ -22,7 +22,7 @@ def climb(
 ) -> Attack:
     """Ascent by the gradients of `source`; `settings` has steps, step_size, loss, restarts.
 
-    In l1 and l2 the last look is followed by one exact linear step over the whole threat model.
+    It ends with `last_look`.
     """
     steps, step_size, loss = settings["steps"], settings["step_size"], LOSSES[settings["loss"]]
     length = lengths(steps, step_size)
@@ -39,15 +39,24 @@ def climb(
         return state._replace(x=x, t=state.t + 1, memory=memory)
 
     def finish(problem: Problem, state: State) -> State:
-        if problem.threat.norm_name == "linf":
-            return observe(problem, state, *glance(problem, state.x, loss))
-        seen = look(problem, state.x, loss)
-        state = observe(problem, state, seen.logits, seen.loss)
-        state = state._replace(x=problem.steepest(seen.gradient))
-        return observe(problem, state, *glance(problem, state.x, loss))
+        return last_look(problem, state, loss)
 
     shown = {**settings, "step_size": "2.5 eps/steps" if step_size is None else step_size}
     return Attack(name, init, step, steps, finish, settings.get("restarts", 1), settings=shown)
+
+
+def last_look(problem: Problem, state: State, loss: Loss) -> State:
+    """Look at the last point; in l1 and l2 also at the end of one exact linear step from there.
+
+    Small steps creep along the surface of a round or pointed ball; that step crosses it, so that a
+    linear model is solved exactly.
+    """
+    if problem.threat.norm_name == "linf":
+        return observe(problem, state, *glance(problem, state.x, loss))
+    seen = look(problem, state.x, loss)
+    state = observe(problem, state, seen.logits, seen.loss)
+    state = state._replace(x=problem.steepest(seen.gradient))
+    return observe(problem, state, *glance(problem, state.x, loss))
 
 
 def lengths(steps: int, step_size: float | None) -> Callable[[Problem], Tensor]:
