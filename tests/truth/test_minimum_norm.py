@@ -17,7 +17,7 @@ ATTACKS = {
     "sigma-zero:steps=300": ("l0",),
     "pdpgd:steps=400": ("l1",),
     "pdpgd:steps=150": ("l2", "linf"),
-    "carlini-wagner:steps=450": ("l2", "linf"),
+    "carlini-wagner:steps=450,step_size=0.01": ("l2", "linf"),
     "rays:queries=700": ("linf",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
