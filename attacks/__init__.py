@@ -19,6 +19,7 @@ from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
+from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
@@ -144,6 +145,10 @@ _ROWS = (
         "one-pixel", one_pixel, ("l0",), "fixed-budget", "scores", "1 forward a query",
         "Su et al. 2019, arXiv 1710.08864", "torchattacks:OnePixel",
     ),
+    AttackInfo(
+        "ddn", ddn, ("l2",), "minimum-norm", "white-box", "1 forward and backward a step",
+        "Rony et al. 2019, arXiv 1811.09600", "foolbox:DDNAttack",
+    ),
 )  # fmt: skip
 
 
@@ -202,7 +207,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
-    "carlini_wagner", "catalogue", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "hop_skip_jump",
-    "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd", "rays", "si_ni_fgsm",
-    "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm",
+    "hop_skip_jump", "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd", "rays",
+    "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ ATTACKS = {
     "pdpgd:steps=150": ("l2", "linf"),
     "carlini-wagner:steps=450,step_size=0.01": ("l2", "linf"),
     "rays:queries=700": ("linf",),
+    "ddn:steps=100": ("l2",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
