@@ -22,6 +22,7 @@ from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.fab import fab, fab_t
+from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
@@ -149,6 +150,11 @@ _ROWS = (
         "ddn", ddn, ("l2",), "minimum-norm", "white-box", "1 forward and backward a step",
         "Rony et al. 2019, arXiv 1811.09600", "foolbox:DDNAttack",
     ),
+    AttackInfo(
+        "fmn", fmn, ("linf", "l2", "l1", "l0"), "minimum-norm", "white-box",
+        "1 forward and backward a step",
+        "Pintor et al. 2021, arXiv 2102.12827", "adv_lib:fmn",
+    ),
 )  # fmt: skip
 
 
@@ -207,7 +213,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
-    "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm",
+    "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "fmn",
     "hop_skip_jump", "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd", "rays",
     "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ ATTACKS = {
     "carlini-wagner:steps=450,step_size=0.01": ("l2", "linf"),
     "rays:queries=700": ("linf",),
     "ddn:steps=100": ("l2",),
+    "fmn:steps=100": ("l0", "l1", "l2", "linf"),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
