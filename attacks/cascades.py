@@ -21,32 +21,41 @@ class Suite:
     summary: str
 
 
+Attacks = tuple[str, ...]
+
 LP = ("linf", "l2", "l1")
 WIDE = ("apgd-ce:wide=true", "apgd-t:targets=5,wide=true")
-FAB_SHORT = "fab-t:steps=50,targets=3,minimum=false"
+LAST = ("fab-t:steps=50,targets=3,minimum=false", "square:queries=1000")
+PUBLISHED_LAST = ("fab-t:minimum=false", "square")
 
-SUITES: dict[str, tuple[str, bool, dict[str, tuple[str, ...]]]] = {
+
+def _everywhere(attacks: Attacks) -> dict[str, Attacks]:
+    return dict.fromkeys(LP, attacks)
+
+
+SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
     "quick": (
         "a first look in seconds: each attack alone",
         False,
-        dict.fromkeys(LP, ("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
+        _everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
     ),
     "standard": (
         "the strongest white-box pair, a look for the nearest boundary, a black box",
         True,
-        dict.fromkeys(LP, ("apgd-ce", "apgd-t", FAB_SHORT, "square:queries=1000"))
-        | {"l1": (*WIDE, FAB_SHORT, "square:queries=1000")},
+        {**_everywhere(("apgd-ce", "apgd-t", *LAST)), "l1": (*WIDE, *LAST)},
     ),
     "autoattack": (
         "AutoAttack, standard version (Croce & Hein 2020; l1: 2021)",
         True,
-        dict.fromkeys(LP, ("apgd-ce", "apgd-t", "fab-t:minimum=false", "square"))
-        | {"l1": ("apgd-ce:restarts=5,wide=true", WIDE[1], "fab-t:minimum=false", "square")},
+        {
+            **_everywhere(("apgd-ce", "apgd-t", *PUBLISHED_LAST)),
+            "l1": ("apgd-ce:restarts=5,wide=true", WIDE[1], *PUBLISHED_LAST),
+        },
     ),
     "autoattack-rand": (
         "AutoAttack for models that draw random numbers (Croce & Hein 2020)",
         True,
-        dict.fromkeys(LP, ("apgd-ce:eot=20", "apgd-dlr:eot=20")),
+        _everywhere(("apgd-ce:eot=20", "apgd-dlr:eot=20")),
     ),
 }
 
