@@ -28,7 +28,7 @@ def security_curve(ring: Ring, standing: Standing, clean: Clean) -> tuple[CurveP
     sizes = torch.minimum(sizes, known)
     points = []
     for step in range(1, POINTS + 1):
-        eps = float(threat.eps) * REACH * step / POINTS
+        eps = round(float(threat.eps) * REACH * step / POINTS, 9)
         robust = int((sizes > eps * (1 + 1e-6) + 2e-7).sum())
         points.append(
             CurvePoint(
