@@ -1,0 +1,84 @@
+"""Transfer: adversarial examples made on other models, judged once on the one under test.
+
+Liu et al. 2017 (arXiv 1611.02770); several models are fused in their logits, with equal weights
+(Dong et al. 2018, arXiv 1710.06081, eq. 7). Any fixed-budget attack of the catalogue transfers;
+those of the momentum family were made for it.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from robustkit.attacks.attack import Attack, Problem, State
+from robustkit.errors import UserError
+from robustkit.model import Classifier
+
+
+class _Mean(nn.Module):
+    """The mean of several classifiers' logits, each behind its own preprocessing."""
+
+    def __init__(self, models: Sequence[Classifier]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(model.module for model in models)
+        self.models = models
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([model(x) for model in self.models]).mean(0)
+
+
+def fuse(models: Sequence[Classifier]) -> Classifier:
+    """One frozen model whose logits are the mean of those of copies of `models`.
+
+    The models are left as they are. Raises UserError for none.
+    """
+    if not models:
+        raise UserError("at least one model to make the examples on", "none", "pass a list")
+    copies = [
+        Classifier(
+            deepcopy(model.module).eval().requires_grad_(False),
+            preprocess=model.preprocess, bounds=model.bounds, device=model.device,
+        )
+        for model in models
+    ]  # fmt: skip
+    name = " + ".join(model.name for model in models)
+    return Classifier(_Mean(copies), bounds=models[0].bounds, name=name, device=models[0].device)
+
+
+def transferred(attack: Attack, models: Sequence[Classifier]) -> Attack:
+    """`attack` on `models`, its last success there judged on the model under test: one query.
+
+    A success on the surrogate ends nothing. Raises UserError for a minimum-norm attack, whose
+    smallest success on one model says nothing of another.
+
+    >>> from robustkit.attacks.momentum import mi_fgsm
+    >>> transferred(mi_fgsm(), [Classifier(nn.Flatten(), name="a")]).settings["models"]
+    'a'
+    """
+    if attack.minimum_norm:
+        raise UserError("a fixed-budget attack", attack.name, "transfer for example mi-fgsm")
+    surrogate = fuse(models)
+
+    def elsewhere(problem: Problem) -> Problem:
+        return problem._replace(model=surrogate)
+
+    def unjudged(state: State) -> State:
+        return state._replace(fooled=torch.zeros_like(state.fooled))
+
+    def init(problem: Problem) -> State:
+        return unjudged(attack.init(elsewhere(problem)))
+
+    def step(problem: Problem, state: State) -> State:
+        return unjudged(attack.step(elsewhere(problem), state))
+
+    def finish(problem: Problem, state: State) -> State:
+        if attack.finish:
+            state = attack.finish(elsewhere(problem), state)
+        return state._replace(fooled=problem.goal.reached(problem.model(state.x_adv)))
+
+    return replace(
+        attack, name=f"{attack.name}-transfer", init=init, step=step, finish=finish,
+        settings={**attack.settings, "models": surrogate.name},
+    )  # fmt: skip
