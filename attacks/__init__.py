@@ -21,6 +21,7 @@ from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
+from robustkit.attacks.ead import ead
 from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
@@ -155,6 +156,10 @@ _ROWS = (
         "1 forward and backward a step",
         "Pintor et al. 2021, arXiv 2102.12827", "adv_lib:fmn",
     ),
+    AttackInfo(
+        "ead", ead, ("l1",), "minimum-norm", "white-box", "1 forward and backward a step",
+        "Chen et al. 2018, arXiv 1709.04114", "foolbox:EADAttack",
+    ),
 )  # fmt: skip
 
 
@@ -213,7 +218,7 @@ def _value(part: str, text: str, default: object) -> object:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
-    "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "fab", "fab_t", "fgsm", "fmn",
-    "hop_skip_jump", "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd", "rays",
-    "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
+    "fmn", "hop_skip_jump", "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd",
+    "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

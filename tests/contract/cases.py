@@ -30,6 +30,7 @@ QUICK: dict[str, str] = {
     "carlini-wagner": "steps=60,rounds=3,step_size=0.1",
     "sigma-zero": "steps=60",
     "pdpgd": "steps=60",
+    "ead": "steps=240,rounds=8,weight=0.01",
     "nes": "queries=300,samples=20",
     "spsa": "queries=300,samples=20",
     "hop-skip-jump": "queries=150,samples=20",

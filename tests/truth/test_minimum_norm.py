@@ -21,6 +21,7 @@ ATTACKS = {
     "rays:queries=700": ("linf",),
     "ddn:steps=100": ("l2",),
     "fmn:steps=100": ("l0", "l1", "l2", "linf"),
+    "ead:steps=2700,beta=0.1,weight=0.1": ("l1",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
