@@ -61,7 +61,7 @@ def collect(session: pytest.Session) -> Iterator[Gate]:
     """The gates that flags, ini values and hooks ask for; raises UserError for a bad one."""
     config = session.config
     for threat, at_least in _thresholds(config).items():
-        name = f"{threat}>={at_least:g}"
+        name = f"robust[{threat}>={at_least:g}]"
         yield _marked(
             Threshold.from_parent(
                 session, name=name, nodeid=f"robustkit::{name}", threat=threat, at_least=at_least

@@ -8,7 +8,7 @@ from typing import Any
 from robustkit.report.markdown import code, prose
 from robustkit.report.numbers import count, percent, span
 from robustkit.report.run_directory import REPORT
-from robustkit.report.text import plain, shorten
+from robustkit.report.text import plain
 from robustkit.testing.messages import PICTURES
 
 Record = dict[str, Any]
@@ -104,4 +104,5 @@ def _row(record: Record) -> tuple[str, ...]:
         robust = f"{percent(record['robust_accuracy'])} [{span(tuple(record['interval']))}]"
         robust = robust if record["trusted"] else "untrusted"
     cells = (n, clean, robust, record["asked"], record["versus"], record["verdict"])
-    return (shorten(name[-WIDEST:], WIDEST), *map(plain, cells))
+    name = plain(name)
+    return (name if len(name) <= WIDEST else f"...{name[3 - WIDEST :]}", *map(plain, cells))

@@ -82,6 +82,12 @@ def log() -> Callable[..., AuditLog]:
     return build
 
 
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All modules that writing a run needs; pytester forgets what is imported under it."""
+    write_run(build(), tmp_path_factory.mktemp("run"))
+
+
 @pytest.fixture(autouse=True)
 def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server or worker that runs these tests is not the one that they play."""
@@ -91,7 +97,7 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def plant(pytester: Any) -> Plant:
+def plant(rendered: None, pytester: Any) -> Plant:
     """`plant(robust, n, ...)`: a project with a model and data whose audit is in the cache."""
     model, data = pytester.path / "model.bin", pytester.path / "gate.npz"
     model.write_bytes(b"weights")
