@@ -88,6 +88,33 @@ _DECLARED = (
         "What the network expects: none, cifar10, imagenet, mnist, half or mean=..;std=..",
         metavar="NAME",
     ),
+    Option(
+        "state-key",
+        "Where the weights are in a checkpoint, if it is not one of the usual places.",
+        metavar="KEY",
+    ),
+    Option("strip-prefix", "Take this from the names of the weights.", metavar="PREFIX"),
+    Option(
+        "trust-class",
+        "UNSAFE: let a pickle make objects of this class of yours; may be given several times.",
+        metavar="PKG.MOD:CLASS",
+        multiple=True,
+    ),
+    Option(
+        "allow-unsafe-pickle",
+        "UNSAFE: let a pickle call anything, in a child process; the report will say so.",
+        kind="switch",
+    ),
+    Option(
+        "allow-torchscript",
+        "UNSAFE: run the program in a TorchScript archive; the report will say so.",
+        kind="switch",
+    ),
+    Option(
+        "allow-pt2",
+        "UNSAFE: read a torch.export archive, which can run code; the report will say so.",
+        kind="switch",
+    ),
     Option("samples", "Audit the first N samples only.", kind="integer", metavar="N"),
     Option("seed", "The seed of all randomness.", kind="integer", metavar="N", default=0),
     Option("device", "auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", default="auto"),
@@ -138,7 +165,22 @@ _DECLARED = (
     Option("shard", "Audit only part I of N of the samples.", metavar="I/N"),
 )
 
+LOADING = (
+    "arch", "preprocess", "state-key", "strip-prefix", "trust-class", "allow-unsafe-pickle",
+    "allow-torchscript", "allow-pt2",
+)  # fmt: skip
+"""The options that say how a model is loaded, on every verb that loads one."""
+
 OPTIONS: dict[str, Option] = {one.name: one for one in _DECLARED}
+
+
+def dest(name: str) -> str:
+    """The name of the Python argument that takes an option's value.
+
+    >>> dest("state-key")
+    'state_key'
+    """
+    return OPTIONS[name].dest
 
 
 def option(name: str) -> Option:

@@ -53,7 +53,7 @@ def conduct(
         check_readable(Path(plan.baseline))
     device = choose_device(plan.device)
     if model is None:
-        model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+        model = load(plan.model, device=device, **plan.loading())
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
     ring = _ring(plan, model, samples, progress or Silent())
     if plan.surrogate:
@@ -259,7 +259,7 @@ def audit(
     texts = [getattr(one, "text", one) for one in threats]
     plan = make_plan(threats=texts, suite=suite, **settings)  # type: ignore[arg-type]
     device = choose_device(plan.device)
-    loaded = load(model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+    loaded = load(model, device=device, **plan.loading())
     plan = replace_names(plan, loaded, samples := open_samples(data))  # type: ignore[arg-type]
     return conduct(plan, model=loaded, samples=samples)
 

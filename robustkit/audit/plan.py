@@ -11,6 +11,7 @@ from pydantic import Field
 from robustkit.attacks import build, info
 from robustkit.attacks.cascades import suite as find_suite
 from robustkit.errors import PlanErrors, UserError
+from robustkit.loading import Trust
 from robustkit.records import GateMode, Record
 from robustkit.threat import ThreatModel
 
@@ -38,6 +39,12 @@ class Plan(Record):
     model: str = "zoo:digits-adversarial"
     arch: str | None = None
     preprocess: str | None = None
+    state_key: str | None = None
+    strip_prefix: str | None = None
+    trust_class: tuple[str, ...] = ()
+    allow_unsafe_pickle: bool = False
+    allow_torchscript: bool = False
+    allow_pt2: bool = False
     data: str = "zoo:digits"
     bouts: tuple[Bout, ...]
     suite: str = "standard"
@@ -63,10 +70,24 @@ class Plan(Record):
         """The threats, as they are written."""
         return tuple(bout.threat for bout in self.bouts)
 
+    def loading(self) -> dict[str, Any]:
+        """How the model is loaded: the arguments of `load` beside its name and device."""
+        trust = Trust(
+            self.trust_class, self.allow_unsafe_pickle, self.allow_torchscript, self.allow_pt2
+        )
+        return {
+            "arch": self.arch,
+            "preprocess": self.preprocess,
+            "state_key": self.state_key,
+            "prefix": self.strip_prefix,
+            "trust": trust,
+        }
+
     def identity(self) -> dict[str, Any]:
         """The part that decides the result: what a resumed run must share."""
         kept = {
             "bouts", "samples", "seed", "shard", "preprocess", "arch", "trials", "surrogate",
+            "state_key", "strip_prefix",
         }  # fmt: skip
         return self.model_dump(mode="json", include=kept)
 

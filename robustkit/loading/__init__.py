@@ -9,5 +9,6 @@ from robustkit.loading.datasets import open_samples
 from robustkit.loading.inspection import Inspection, inspect_file
 from robustkit.loading.models import load
 from robustkit.loading.samples import Samples
+from robustkit.loading.trust import Trust
 
-__all__ = ["Inspection", "Samples", "inspect_file", "load", "open_samples"]
+__all__ = ["Inspection", "Samples", "Trust", "inspect_file", "load", "open_samples"]

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,38 +18,41 @@ from torch.serialization import safe_globals
 
 from robustkit.errors import RefusedError
 from robustkit.loading.scan import check_pickles
-from robustkit.loading.sniff import Form, refuse_form, sniff
+from robustkit.loading.sniff import PICKLES, Form, refuse_form
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def read_checkpoint(path: Path) -> tuple[Any, Form]:
-    """What the file at `path` holds, on the CPU, and its form.
+def read_checkpoint(path: Path, form: Form) -> Any:
+    """What the file at `path`, of this form, holds, on the CPU.
 
     Pickles are walked first, and one that would call anything but the rebuilding of tensors is
     refused; then they go through PyTorch's restricted loader. Raises RefusedError for every other
     form, each with its own reason.
     """
-    form = sniff(path)
     if form == "safetensors":
-        return _read_safetensors(path), form
-    if form not in ("torch zip", "torch legacy", "pickle"):
+        return read_safetensors(path)
+    if form not in PICKLES:
         raise refuse_form(form, path)
     check_pickles(path, form)
-    return read_restricted(path), form
+    return read_restricted(path)
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU."""
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from None
 
 
-def read_restricted(path: Path, *, device: str = "cpu") -> Any:
-    """Read a pickled checkpoint through the restricted loader; on "meta" only names and shapes."""
+def read_restricted(path: Path, *, device: str = "cpu", trusted: Sequence[type] = ()) -> Any:
+    """Read a pickled checkpoint through the restricted loader; on "meta" only names and shapes.
+
+    Objects of `trusted` classes may be made as well.
+    """
     try:
-        with warnings.catch_warnings(), restricted(), safe_globals(_settings()):
+        with warnings.catch_warnings(), restricted(), safe_globals([*_settings(), *trusted]):
             warnings.simplefilter("ignore")  # of old storage types: nothing the user can change
             # Given a path, newer versions of PyTorch go by its extension.
             with path.open("rb") as file:

@@ -42,17 +42,23 @@ def call_factory(spec: str) -> Any:
     cannot be called is returned as it is. Raises UserError where it cannot be found or fails.
     """
     spec, options = split_query(spec)
+    with _importable(Path.cwd()):
+        return _called(find_object(spec), options, spec)
+
+
+def find_object(spec: str) -> Any:
+    """What `pkg.mod:name` names, not called; raises UserError where there is no such thing."""
     where, colon, name = spec.rpartition(":")
     if not (where and colon and name.isidentifier()):
         raise UserError(FORM, repr(spec), "write for example mypkg.nets:resnet18")
     with _importable(Path.cwd()):
         module = _module(where)
-        if not hasattr(module, name):
-            names = [n for n in vars(module) if not n.startswith("_")]
-            raise UserError(
-                f"a factory in {where}", f"{name!r}", f"choose one of: {', '.join(names[:20])}"
-            )
-        return _called(getattr(module, name), options, spec)
+    if not hasattr(module, name):
+        names = [n for n in vars(module) if not n.startswith("_")]
+        raise UserError(
+            f"{name!r} in {where}", "no such name", f"choose one of: {', '.join(names[:20])}"
+        )
+    return getattr(module, name)
 
 
 def _called(factory: Any, options: dict[str, Any], spec: str) -> Any:

@@ -19,7 +19,7 @@ from robustkit.loading.checkpoint import digest, restricted
 from robustkit.loading.extras import need
 from robustkit.loading.factory import split_query
 from robustkit.loading.scan import check_pickles
-from robustkit.loading.sniff import refuse_form, sniff
+from robustkit.loading.sniff import PICKLES, refuse_form, sniff
 from robustkit.preprocess import Preprocess
 
 
@@ -92,7 +92,7 @@ def _hub_file(url: str, name: str) -> Path:
 def _check_file(path: Path) -> None:
     """Refuse a file of a library's cache or folder that is anything but weights."""
     form = sniff(path)
-    if form in ("torch zip", "torch legacy", "pickle"):
+    if form in PICKLES:
         check_pickles(path, form)
     elif form != "safetensors":
         raise refuse_form(form, path)

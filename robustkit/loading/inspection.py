@@ -13,10 +13,10 @@ from robustkit.loading.arrays import array_header
 from robustkit.loading.checkpoint import digest, metadata, read_restricted
 from robustkit.loading.limits import open_zip
 from robustkit.loading.scan import check_pickles, scan
-from robustkit.loading.sniff import Form, refuse_form, sniff
+from robustkit.loading.sniff import PICKLES, Form, refuse_form, sniff
 from robustkit.records import Record
 
-_PICKLED: tuple[Form, ...] = ("torch zip", "torch legacy", "pickle", "torchscript", "torch.export")
+_PICKLED: tuple[Form, ...] = (*PICKLES, "torchscript", "torch.export")
 
 Row = tuple[str, str, tuple[int, ...]]
 
@@ -80,7 +80,7 @@ def _content(path: Path, form: Form) -> tuple[list[Row], dict[str, str]]:
         return list(_safetensors_rows(path)), metadata(path)
     if form == "npz":
         return list(_array_rows(path)), {}
-    if form not in ("torch zip", "torch legacy", "pickle"):
+    if form not in PICKLES:
         raise refuse_form(form, path)
     check_pickles(path, form)
     rows: list[Row] = []

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from robustkit.errors import UserError
-from robustkit.loading.checkpoint import digest, read_checkpoint
 from robustkit.loading.factory import call_factory, split_query
+from robustkit.loading.files import Reading, from_file
 from robustkit.loading.hubs import Found, from_hugging_face, from_timm, from_torchvision
 from robustkit.loading.sniff import refuse_form
-from robustkit.loading.state_dict import fill, find_weights
+from robustkit.loading.trust import NOTHING, Trust
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 
@@ -32,7 +32,7 @@ class _Wishes:
     device: str | torch.device
 
 
-def load(
+def load(  # noqa: PLR0913 - each is a fact of the model, named at the call
     source: str | Path | nn.Module | Classifier,
     *,
     arch: str | None = None,
@@ -41,17 +41,21 @@ def load(
     classes: Sequence[str] = (),
     device: str | torch.device = "cpu",
     state_key: str | None = None,
+    prefix: str | None = None,
+    trust: Trust = NOTHING,
 ) -> Classifier:
     """Load a classifier from a file, a name with a scheme, or a module.
 
     A file holds weights: safetensors, or a state dict that `torch.save` wrote, bare or wrapped
-    (`state_key` says where, if it is not one of the usual places). `arch` names the factory of its
-    network, `pkg.mod:factory` or `file.py:factory`; the weights must fit it exactly. Schemes bring
+    (`state_key` says where, if it is not one of the usual places; `prefix` goes from their names).
+    `arch` names the factory of its network, `pkg.mod:factory` or `file.py:factory`; the weights
+    must fit it exactly. Schemes bring
     network and preprocessing along: `zoo:NAME`, `torchvision:NAME`, `timm:NAME`, `hf:ORG/NAME`,
     `py:pkg.mod:factory`. What was assumed or taken away is in the `notes` of the result.
 
-    No file is ever allowed to run code. Raises RefusedError where one would or does not fit,
-    UserError where there is no such thing, ToolError where something is not installed or not there.
+    No file is ever allowed to run code but by `trust`, for this one call. Raises RefusedError where
+    one would or does not fit, UserError where there is no such thing, ToolError where something is
+    not installed or not there.
 
     >>> load(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), preprocess="half").preprocess.mean
     (0.5,)
@@ -62,17 +66,18 @@ def load(
         return _as_given(source, wishes)
     if isinstance(source, nn.Module):
         return _classifier(Found(source, type(source).__name__), wishes)
+    reading = Reading(arch, state_key, prefix, trust)
     scheme, colon, rest = str(source).partition(":")
     if colon and scheme in _SCHEMES:
-        if arch or state_key:
+        if reading.given:
             raise UserError(
                 f"--arch and a state key with a file only, as {scheme}: brings its own network",
-                f"{arch or state_key!r} with {str(source)!r}",
+                f"{reading.given!r} with {str(source)!r}",
                 "leave it out",
             )
         found = _SCHEMES[scheme](rest)
     else:
-        found = _from_file(Path(source).expanduser(), arch, state_key)
+        found = _from_path(Path(source).expanduser(), reading)
     return _as_given(found, wishes) if isinstance(found, Classifier) else _classifier(found, wishes)
 
 
@@ -114,29 +119,12 @@ def _classifier(found: Found, wishes: _Wishes) -> Classifier:
     )
 
 
-def _from_file(path: Path, arch: str | None, state_key: str | None) -> Found:
-    """Read and check the weights of a file, then build the network of `arch` and fill it."""
+def _from_path(path: Path, reading: Reading) -> Found:
     if not path.exists():
         raise UserError(
             f"a model: {FORMS}", f"{str(path)!r}, where there is nothing", "check the path"
         )
-    content, form = read_checkpoint(path)
-    weights, notes = find_weights(content, key=state_key, name=path.name)
-    if arch is None:
-        raise UserError(
-            f"--arch pkg.mod:factory, the network that {path.name} holds the weights of",
-            f"a state dict of {len(weights)} tensors and no --arch",
-            "name a function that returns the untrained network",
-        )
-    module = call_factory(arch)
-    if not isinstance(module, nn.Module):
-        raise UserError(
-            f"a torch.nn.Module from {arch}", type(module).__name__, "return the network"
-        )
-    notes += fill(module, weights, name=path.name, arch=arch)
-    if form == "torch legacy":
-        notes.append("saved in the format of PyTorch before 1.6")
-    return Found(module, path.stem, str(path), notes=notes, sha256=digest(path))
+    return from_file(path, reading)
 
 
 def _from_python(spec: str) -> Found | Classifier:

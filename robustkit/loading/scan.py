@@ -7,6 +7,7 @@ through PyTorch's restricted loader.
 import io
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,11 @@ class Scan:
     whole_model: bool = False
 
 
-def scan(path: Path, form: Form) -> Scan:
+def scan(path: Path, form: Form, *, trusted: AbstractSet[str] = frozenset()) -> Scan:
     """Walk every pickle in the file at `path`, of this `form`, running nothing."""
     result = Scan()
     for where, found in _walks(path, form):
-        result.dangers = list(dict.fromkeys(result.dangers + dangers(found)))
+        result.dangers = list(dict.fromkeys(result.dangers + dangers(found, trusted)))
         result.trouble = result.trouble or (found.trouble and f"{where}: {found.trouble}")
         result.protocol = max(result.protocol, found.protocol)
         result.whole_model |= any(
@@ -78,9 +79,12 @@ def scan(path: Path, form: Form) -> Scan:
     return result
 
 
-def check_pickles(path: Path, form: Form) -> None:
-    """Refuse a checkpoint whose pickles would call or import anything not `ALLOWED`."""
-    result = scan(path, form)
+def check_pickles(path: Path, form: Form, *, trusted: AbstractSet[str] = frozenset()) -> None:
+    """Refuse a checkpoint whose pickles would call or import anything not `ALLOWED`.
+
+    `trusted` are further names that a person vouches for, such as `mypkg.nets.Net`.
+    """
+    result = scan(path, form, trusted=trusted)
     if result.dangers:
         shown = "; ".join(result.dangers[:8])
         more = len(result.dangers) - 8
@@ -90,7 +94,8 @@ def check_pickles(path: Path, form: Form) -> None:
             f"{path.name}, {kind}, which would have run: {shown}"
             + (f"; and {more} more" if more > 0 else ""),
             "nothing was run. If you trust where it comes from, load it there and save the weights "
-            "alone: torch.save(model.state_dict(), path), or safetensors",
+            "alone: torch.save(model.state_dict(), path), or safetensors; for classes of your own, "
+            "--trust-class pkg.mod:Class lets objects of them be made",
         )
     if result.trouble:
         raise RefusedError(
@@ -113,7 +118,7 @@ def check_pickles(path: Path, form: Form) -> None:
         )
 
 
-def dangers(found: Walk) -> list[str]:
+def dangers(found: Walk, trusted: AbstractSet[str] = frozenset()) -> list[str]:
     """What of a walk is not allowed: calls as Python would write them, and imports by themselves.
 
     >>> import pickle
@@ -123,21 +128,21 @@ def dangers(found: Walk) -> list[str]:
     listed: dict[str, None] = {}
     called: set[Imported] = set()
     for call in found.calls:
-        if not (isinstance(call.function, Imported) and allowed(call.function)):
+        if not (isinstance(call.function, Imported) and allowed(call.function, trusted)):
             listed[str(call)] = None
             called |= {call.function} if isinstance(call.function, Imported) else set()
     for imported in found.imports:
-        if imported not in called and not allowed(imported):
+        if imported not in called and not allowed(imported, trusted):
             listed[f"import of {show(imported)}"] = None
     return list(listed)
 
 
-def allowed(imported: Imported) -> bool:
-    """True for what rebuilds tensors and nothing else."""
+def allowed(imported: Imported, trusted: AbstractSet[str] = frozenset()) -> bool:
+    """True for what rebuilds tensors, and for the names in `trusted`; for nothing else."""
     module = "builtins" if imported.module == "__builtin__" else imported.module
     name = f"{module}.{imported.name}"
     plain = "." not in imported.name  # a dotted name walks through attributes
-    return plain and (name in ALLOWED or _TYPES.fullmatch(name) is not None)
+    return plain and (name in ALLOWED | trusted or _TYPES.fullmatch(name) is not None)
 
 
 def _walks(path: Path, form: Form) -> Iterator[tuple[str, Walk]]:

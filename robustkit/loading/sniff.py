@@ -36,6 +36,9 @@ Form = Literal[
     "unknown",
 ]
 
+PICKLES: tuple[Form, ...] = ("torch zip", "torch legacy", "pickle")
+"""The forms that are read by unpickling."""
+
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
 """The pickled number at the start of what `torch.save` wrote before PyTorch 1.6."""
 
@@ -63,8 +66,14 @@ _RESAVE = (
 )
 
 _REFUSALS: dict[Form, tuple[str, str]] = {
-    "torchscript": ("a TorchScript archive, which is a program", _RESAVE),
-    "torch.export": ("a torch.export archive (.pt2), whose reader runs pickled code", _RESAVE),
+    "torchscript": (
+        "a TorchScript archive, which is a program",
+        f"{_RESAVE}; or let it run, this once: --allow-torchscript",
+    ),
+    "torch.export": (
+        "a torch.export archive (.pt2), whose reader runs pickled code",
+        f"{_RESAVE}; or let it run, this once: --allow-pt2",
+    ),
     "npz": ("an .npz of arrays", "give it as --data, or save the weights as safetensors"),
     "zip": ("a zip archive without PyTorch weights in it", "unpack it and give the file inside"),
     "tar": ("a tar archive, as PyTorch wrote before 0.4 or as a tool packed it", _RESAVE),

@@ -110,6 +110,24 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> tuple[Weights, list[str]
     return stripped, notes
 
 
+def strip_prefix(weights: Weights, prefix: str, *, name: str) -> tuple[Weights, list[str]]:
+    """The weights whose names begin with `prefix`, without it, and a note on what was done.
+
+    >>> strip_prefix({"net.weight": torch.ones(1)}, "net.", name="x")[0].keys()
+    dict_keys(['weight'])
+    """
+    inner = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    if not inner:
+        raise UserError(
+            f"names that begin with --strip-prefix {prefix} in {name}",
+            _some(list(weights)),
+            "write the prefix as it is there, with its dot",
+        )
+    left = [n for n in weights if not n.startswith(prefix)]
+    notes = [f"prefix {prefix!r} taken from {len(inner)} names, as asked for"]
+    return inner, notes + ([f"{len(left)} other tensors left out: {_some(left)}"] if left else [])
+
+
 def _without_wrappers(weights: Weights) -> tuple[Weights, list[str]]:
     notes: list[str] = []
     if "n_averaged" in weights and all(n[:7] == "module." for n in weights if n != "n_averaged"):

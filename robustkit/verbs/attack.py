@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from robustkit.errors import UserError
-from robustkit.options import Option
+from robustkit.options import LOADING, Option, dest
 from robustkit.verbs.console import plain, print_json
 from robustkit.verbs.labels import CLASSES, TO
 from robustkit.verbs.progress import watching
@@ -28,8 +28,8 @@ robustkit attack model.safetensors --arch mypkg.nets:resnet18 --data test.npz \\
 @verb("attack", example=EXAMPLE)
 @click.argument("model")
 @flags(
-    "data", single("threat", "linf:8/255"), single("attack", "pgd"), TO, CLASSES, "arch",
-    "preprocess", "samples", "seed", "device", "batch-size", OUT, FORMAT, "json",
+    "data", single("threat", "linf:8/255"), single("attack", "pgd"), TO, CLASSES, *LOADING,
+    "samples", "seed", "device", "batch-size", OUT, FORMAT, "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
     """Attack what MODEL gets right, and write every success and a record of every sample to --out.
@@ -50,7 +50,7 @@ def command(model: str, **given: Any) -> None:
     plan = make_plan(
         model=model, data=given["data"], threats=[given["threat"]], attacks=[given["attack"]],
         samples=given["samples"], seed=given["seed"], batch_size=given["batch_size"],
-        arch=given["arch"], preprocess=given["preprocess"], device=given["device"],
+        device=given["device"], **{key: given[key] for key in map(dest, LOADING)},
     )  # fmt: skip
     from robustkit.verbs.examples import Examples, make_examples
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustkit.errors import PlanErrors, UserError
-from robustkit.options import OPTIONS
+from robustkit.options import LOADING, OPTIONS
 from robustkit.verbs.progress import watching
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ RUNS = "robustkit-runs"
 """Where runs go that nobody named a folder for."""
 
 PLANNED = (
-    "threat", "suite", "attack", "data", "arch", "preprocess", "samples", "seed", "device",
+    "threat", "suite", "attack", "data", *LOADING, "samples", "seed", "device",
     "batch-size", "budget", "at-least", "gate", "baseline", "claimed", "fail-untrusted", "out",
     "resume", "trace", "curve", "surrogate", "shard", "json",
 )  # fmt: skip
@@ -107,7 +107,7 @@ def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
 
     try:
         device = str(choose_device(plan.device))
-        model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+        model = load(plan.model, device=device, **plan.loading())
         samples = open_samples(plan.data)
         answer(model, samples.pixels([0]))
         with watching() as progress:

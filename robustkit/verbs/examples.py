@@ -182,7 +182,7 @@ def make_examples(
     `target` names a class, `classes` the file with the names of classes.
     """
     device = choose_device(plan.device)
-    model = load(plan.model, arch=plan.arch, preprocess=plan.preprocess, device=str(device))
+    model = load(plan.model, device=str(device), **plan.loading())
     samples = open_samples(plan.data, samples=plan.samples)
     threat = ThreatModel.parse(plan.bouts[0].threat, model.bounds)
     text = plan.bouts[0].attacks[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from robustkit.errors import ToolError
+from robustkit.options import LOADING, dest
 from robustkit.verbs.console import plain, print_json
 from robustkit.verbs.labels import CLASSES, TO, choose_target, name_of, read_classes
 from robustkit.verbs.verb import flags, single, verb
@@ -38,8 +39,8 @@ class View(NamedTuple):
 @click.argument("image")
 @click.argument("model")
 @flags(
-    TO, single("threat", "linf:0.007"), single("attack", "fgsm"), CLASSES, "arch", "preprocess",
-    "seed", "device", OUT, "json",
+    TO, single("threat", "linf:0.007"), single("attack", "fgsm"), CLASSES, *LOADING, "seed",
+    "device", OUT, "json",
 )  # fmt: skip
 def command(image: str, model: str, **given: Any) -> None:
     """Change IMAGE so that MODEL sees something else in it, and draw picture, noise, picture.
@@ -50,7 +51,7 @@ def command(image: str, model: str, **given: Any) -> None:
 
     plan = make_plan(
         model=model, threats=[given["threat"]], attacks=[given["attack"]], seed=given["seed"],
-        arch=given["arch"], preprocess=given["preprocess"], device=given["device"],
+        device=given["device"], **{key: given[key] for key in map(dest, LOADING)},
     )  # fmt: skip
     import torch
 
@@ -63,7 +64,7 @@ def command(image: str, model: str, **given: Any) -> None:
 
     x = read(image)
     device = str(choose_device(plan.device))
-    classifier = load(model, arch=plan.arch, preprocess=plan.preprocess, device=device)
+    classifier = load(model, device=device, **plan.loading())
     threat = ThreatModel.parse(plan.threats[0], classifier.bounds)
     attack = build(given["attack"])
     x = fitted(x, classifier)
