@@ -107,14 +107,31 @@ def _named(settings: Settings, target: Any, samples: Any) -> tuple[Any, Any]:
 
 
 def _load(model: Any, settings: Settings) -> Any:
-    """A Classifier from a module or a name that no file is behind; one as it is otherwise."""
+    """A Classifier from a name that no file is behind, or from a module, which stays where it is.
+
+    A Classifier is taken as it is.
+    """
+    from robustkit.audit.device import choose_device
     from robustkit.loading import load
     from robustkit.model import Classifier
 
     if isinstance(model, Classifier):
         return model
-    arch = settings.arch if isinstance(model, str) and Path(model).exists() else None
-    return load(model, arch=arch, preprocess=settings.preprocess)
+    device: Any
+    if isinstance(model, str):
+        device = choose_device(_device(settings))
+    else:
+        weights = model.parameters() if hasattr(model, "parameters") else iter(())
+        device = getattr(next(weights, None), "device", "cpu")
+    return load(model, preprocess=settings.preprocess, device=device)
+
+
+def _device(settings: Settings) -> str:
+    """The device to audit on, as the plan takes it."""
+    import torch
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return worker_device(settings.device, worker, torch.cuda.device_count())
 
 
 def _shared(folder: Path, settings: Settings, model: Any, data: Any) -> Audited:
@@ -145,16 +162,15 @@ def _finished(folder: Path) -> "AuditLog | None":
 
 def _conducted(folder: Path, settings: Settings, model: Any, data: Any) -> "AuditLog":
     """Audit into `folder`, or go on with what was begun there."""
-    import torch
-
     from robustkit.audit.conduct import conduct
 
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    device = worker_device(settings.device, worker, torch.cuda.device_count())
-    plan = _plan(replace(settings, device=device), folder, model, data)
-    given = {"model": None if isinstance(model, str) else model}
+    plan = _plan(replace(settings, device=_device(settings)), folder, model, data)
     with _threads():
-        return conduct(plan, samples=None if isinstance(data, str) else data, **given)
+        return conduct(
+            plan,
+            model=None if isinstance(model, str) else model,
+            samples=None if isinstance(data, str) else data,
+        )
 
 
 def _plan(settings: Settings, folder: Path, model: Any, data: Any) -> "Plan":

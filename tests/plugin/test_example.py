@@ -78,12 +78,22 @@ def test_fixture_gives_the_model_and_a_budget_is_no_trap(pytester: Any) -> None:
         def test_in_time(robust_audit):
             assert robust_audit.log.model.name == "zoo:digits-adversarial"
             robust_audit.assert_robust(at_least=0.5)
+
+        class TestModule:
+            @pytest.fixture
+            def robust_target(self):
+                return zoo.load_model("digits-adversarial").module
+
+            @pytest.mark.robust(threat="linf:0.1", attack="pgd:steps=3", preprocess="none")
+            def test_module_in_time(self, robust_audit):
+                assert robust_audit.log.model.name == "Sequential"
+                robust_audit.assert_robust(at_least=0.5)
         """
     )
-    pytester.runpytest_subprocess("-k", "late").assert_outcomes(passed=1, deselected=1)
+    pytester.runpytest_subprocess("-k", "late").assert_outcomes(passed=1, deselected=2)
     result = pytester.runpytest_subprocess("-k", "in_time")
-    result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.fnmatch_lines(["*robustkit: 1 gate, 1 audit run, 0 reused*", "*120 *PASS"])
+    result.assert_outcomes(passed=2, deselected=1)
+    result.stdout.fnmatch_lines(["*robustkit: 2 gates, 2 audits run, 0 reused*", "*120 *PASS"])
 
 
 def test_init_writes_what_passes_and_keeps_what_is_there(example: Path, pytester: Any) -> None:
