@@ -47,8 +47,7 @@ def ead(
     length = max(steps // rounds, 1)
 
     def init(problem: Problem) -> State:
-        search = Search.first(weight, problem.eps)
-        return begin(problem, problem.x, Memory(problem.x, search))
+        return begin(problem, problem.x, Memory(problem.x, Search.first(weight, problem.eps)))
 
     def step(problem: Problem, state: State) -> State:
         last, search = state.memory
@@ -60,8 +59,8 @@ def ead(
         x = reach(problem, ahead.sign() * (ahead.abs() - beta).clamp_min(0))
         pulled = reach(problem, x - problem.x + (x - last) * spread(done / (done + 3), delta))
         objective = _elastic(delta, beta) - search.weight * seen.loss
-        hit = problem.goal.reached(seen.logits)
-        search, over = note(search, hit, objective, state.t, length)
+        reached = problem.goal.reached(seen.logits)
+        search, over = note(search, reached, objective, state.t, length)
         search = bisect(search, over, state.t)
         fresh = spread(over, x)
         return state._replace(
