@@ -44,6 +44,14 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         True,
         {**_everywhere(("apgd-ce", "apgd-t", *LAST)), "l1": (*WIDE, *LAST)},
     ),
+    "blackbox": (
+        "what needs no gradient: scores, then decisions alone",
+        True,
+        {
+            **_everywhere(("square:queries=1000",)),
+            "linf": ("square:queries=1000", "rays:queries=500"),
+        },
+    ),
     "autoattack": (
         "AutoAttack, standard version (Croce & Hein 2020; l1: 2021)",
         True,

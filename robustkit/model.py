@@ -6,6 +6,7 @@ nothing of the user's module but this, and the module is left as it was found.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from robustkit.errors import RefusedError, UserError
 from robustkit.preprocess import Preprocess
 from robustkit.records import ModelRecord
+
+Access = Literal["white-box", "scores"]
 
 
 class Classifier:
@@ -36,9 +39,13 @@ class Classifier:
         source: str = "",
         classes: Sequence[str] = (),
         notes: Sequence[str] = (),
+        access: Access = "white-box",
         device: str | torch.device = "cpu",
     ) -> None:
-        """Wrap `module`; it is moved to `device`, and otherwise not touched."""
+        """Wrap `module`; it is moved to `device`, and otherwise not touched.
+
+        `access` is what an attacker gets to see of it: its gradient, or only its scores.
+        """
         if not callable(getattr(module, "parameters", None)):
             raise UserError(
                 "a torch.nn.Module",
@@ -49,6 +56,7 @@ class Classifier:
         self.preprocess = preprocess or Preprocess()
         self.bounds = bounds
         self.name, self.sha256, self.source = name, sha256, source
+        self.access: Access = access
         self.classes, self.notes = tuple(classes), tuple(notes)
         self.device = torch.device(device)
         weight = next((p for p in module.parameters() if p.is_floating_point()), None)

@@ -115,6 +115,18 @@ _DECLARED = (
         "UNSAFE: read a torch.export archive, which can run code; the report will say so.",
         kind="switch",
     ),
+    Option(
+        "query-budget",
+        "Ask a model behind an address about at most N pictures in all.",
+        kind="integer",
+        metavar="N",
+    ),
+    Option(
+        "rate",
+        "Send a model behind an address at most N requests a second.",
+        kind="number",
+        metavar="N",
+    ),
     Option("samples", "Audit the first N samples only.", kind="integer", metavar="N"),
     Option("seed", "The seed of all randomness.", kind="integer", metavar="N", default=0),
     Option("device", "auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", default="auto"),
@@ -167,7 +179,7 @@ _DECLARED = (
 
 LOADING = (
     "arch", "preprocess", "state-key", "strip-prefix", "trust-class", "allow-unsafe-pickle",
-    "allow-torchscript", "allow-pt2",
+    "allow-torchscript", "allow-pt2", "query-budget", "rate",
 )  # fmt: skip
 """The options that say how a model is loaded, on every verb that loads one."""
 

@@ -74,6 +74,7 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
 
     An engine with batch size 0 chooses one for the device. The model must be frozen.
     """
+    check_access(attack, task.model)
     size = engine.batch_size or choose_batch_size(task.model.device, task.x[0].numel())
 
     def run(batch_size: int) -> tuple[Outcome, Ruling]:
@@ -90,6 +91,16 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
         outcome.queries, ruling.lost, ruling.eight_bit, outcome.forwards, outcome.backwards,
         outcome.seconds, used, outcome.complete,
     )  # fmt: skip
+
+
+def check_access(attack: Attack, model: Classifier) -> None:
+    """Refuse to run an attack that follows gradients against a model that gives none."""
+    if attack.gradient and model.access != "white-box":
+        raise UserError(
+            f"an attack that needs no gradient, as {model.name} gives none",
+            attack.name,
+            "write --suite blackbox or --attack square; see robustkit list attacks",
+        )
 
 
 def beyond_budget(outcome: Outcome, task: Task) -> Tensor:

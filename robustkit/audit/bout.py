@@ -23,6 +23,7 @@ from robustkit.audit.referee import predict
 from robustkit.audit.standing import Clean, Standing, Tally
 from robustkit.errors import RefusedError
 from robustkit.goal import Goal
+from robustkit.loading.endpoint import BudgetSpent
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
 from robustkit.records import AttackRecord
@@ -113,7 +114,8 @@ class Ring:
         right = clean.right(self.samples.y)
         standings = {bout.threat: Standing(bout.threat, count) for bout in bouts}
         self.progress.phase("attacks", count * sum(len(bout.attacks) for bout in bouts))
-        for rows in _blocks(count, BUDGET_BLOCK if self.deadline else BLOCK):
+        small = self.deadline is not None or self.model.access != "white-box"
+        for rows in _blocks(count, BUDGET_BLOCK if small else BLOCK):
             for bout in bouts:
                 if not self._cascade(bout, standings[bout.threat], rows, right):
                     return _level(standings)
@@ -146,7 +148,11 @@ class Ring:
             if self.late:
                 return False
             threat = ThreatModel.parse(standing.threat, self.model.bounds)
-            result = self.attack(attack, threat, rows) if len(rows) else None
+            try:
+                result = self.attack(attack, threat, rows) if len(rows) else None
+            except BudgetSpent:
+                self.deadline = time.monotonic()
+                return False
             if result is not None and not result.complete:
                 return False
             columns = _columns(rows, result)

@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 
 from robustkit import __version__
+from robustkit.attacks import build
 from robustkit.audit import suspicion, trials
+from robustkit.audit.attacking import check_access
 from robustkit.audit.baseline import check_readable, compare_with
 from robustkit.audit.bout import Progress, Ring, Silent, attack_records
 from robustkit.audit.claims import check_claim
+from robustkit.audit.curve import ATTACKS as CURVES
 from robustkit.audit.curve import security_curve
 from robustkit.audit.device import choose_batch_size, choose_device
 from robustkit.audit.engine import Engine
@@ -60,6 +63,7 @@ def conduct(
         ring.surrogate = load(
             plan.surrogate, arch=plan.arch, preprocess=plan.preprocess, device=device
         )
+    check_attacks(plan, model)
     with model.frozen(plan.seed):
         log = _log(plan, ring)
     log = log.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
@@ -70,6 +74,14 @@ def conduct(
         if ring.folder:
             write_run(log, ring.folder)
     return log
+
+
+def check_attacks(plan: Plan, model: Classifier) -> None:
+    """Refuse a plan whose attacks need to see more of the model than it shows."""
+    for bout in plan.bouts:
+        curve = [CURVES[bout.threat.partition(":")[0]]] if plan.curve else []
+        for attack in (*bout.attacks, *curve):
+            check_access(build(attack), model)
 
 
 def _log(plan: Plan, ring: Ring) -> AuditLog:
@@ -156,7 +168,7 @@ def _ring(plan: Plan, model: Classifier, samples: Samples, progress: Progress) -
 
 def _digest(model: Classifier) -> str:
     """A digest of the weights, for a model that came from no file."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(model.source.encode())
     for name, value in model.module.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)

@@ -69,7 +69,7 @@ def examples(
 ) -> list[Example]:
     """Write the most telling flips of a threat as triptychs into `folder/examples`.
 
-    Beside each lies where the model looked. The model must be frozen.
+    Beside each lies where the model looked, if it can be seen. The model must be frozen.
     """
     found: dict[int, Tensor] = {}
     for unit in units:
@@ -81,7 +81,9 @@ def examples(
         name = f"examples/{standing.threat.replace(':', '-').replace('/', '_')}-{row}"
         x = samples.pixels([row])[0]
         write_bytes(folder / f"{name}.png", triptych(x, found[row]))
-        write_bytes(folder / f"{name}-looked.png", looked(model, x, found[row]))
+        seen = model.access == "white-box"
+        if seen:
+            write_bytes(folder / f"{name}-looked.png", looked(model, x, found[row]))
         shown.append(
             Example(
                 threat=standing.threat,
@@ -95,7 +97,7 @@ def examples(
                 attack=standing.attack[row],
                 size=float(standing.size[row]),
                 picture=f"{name}.png",
-                saliency=f"{name}-looked.png",
+                saliency=f"{name}-looked.png" if seen else "",
             )
         )
     return shown

@@ -11,7 +11,7 @@ from pydantic import Field
 from robustkit.attacks import build, info
 from robustkit.attacks.cascades import suite as find_suite
 from robustkit.errors import PlanErrors, UserError
-from robustkit.loading import Trust
+from robustkit.loading import Service, Trust
 from robustkit.records import GateMode, Record
 from robustkit.threat import ThreatModel
 
@@ -45,6 +45,8 @@ class Plan(Record):
     allow_unsafe_pickle: bool = False
     allow_torchscript: bool = False
     allow_pt2: bool = False
+    query_budget: int | None = None
+    rate: float | None = None
     data: str = "zoo:digits"
     bouts: tuple[Bout, ...]
     suite: str = "standard"
@@ -81,6 +83,7 @@ class Plan(Record):
             "state_key": self.state_key,
             "prefix": self.strip_prefix,
             "trust": trust,
+            "service": Service(self.query_budget, self.rate),
         }
 
     def identity(self) -> dict[str, Any]:
@@ -121,6 +124,8 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
     at_least: Sequence[str] | Mapping[str, float] = (),
     gate: str = "no-breach",
     shard: str | None = None,
+    query_budget: int | None = None,
+    rate: float | None = None,
     **rest: Any,
 ) -> Plan:
     """Check every flag and make the plan; raises PlanErrors with all that is wrong.
@@ -129,6 +134,8 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
     'fgsm'
     """
     errors = _Errors()
+    if suite is None and not attacks and (model or "").startswith(("http://", "https://")):
+        suite = "blackbox"
     written = tuple(threats) or ("linf:8/255" if model else "linf:0.1",)
     bouts = [errors(partial(_bout, text, suite, attacks), None) for text in written]
     plan = {
@@ -138,6 +145,8 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
         "suite": suite or ("" if attacks else "standard"),
         "samples": errors(lambda: _count(samples, "samples"), None),
         "seed": seed,
+        "query_budget": errors(lambda: _count(query_budget, "query-budget"), None),
+        "rate": errors(lambda: _positive(rate, "rate"), None),
         "batch_size": errors(lambda: _batch_size(batch_size), None),
         "budget_seconds": errors(lambda: parse_seconds(budget), None),
         "at_least": errors(partial(_thresholds, at_least, written), dict[str, float]()),
@@ -173,6 +182,12 @@ def _bout(text: str, suite: str | None, attacks: Sequence[str]) -> Bout | None:
 def _count(value: int | None, name: str) -> int | None:
     if value is not None and value < 1:
         raise UserError(f"{name} >= 1", str(value), f"leave --{name} away to take all")
+    return value
+
+
+def _positive(value: float | None, name: str) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise UserError(f"{name} > 0", str(value), f"leave --{name} away for no limit")
     return value
 
 

@@ -60,6 +60,8 @@ def before(model: Classifier, samples: Samples, clean: Clean) -> list[Finding]:
 
 
 def _probed(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
+    if model.access != "white-box":
+        return _probes(model, x)
     return _probes(model, x) + _gradients(model, x, y) + _rough(model, x, y)
 
 

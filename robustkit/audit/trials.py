@@ -61,14 +61,15 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
     """
     findings = []
     norm = standing.threat.partition(":")[0]
-    for trial in choose(norm, found):
+    seen = ring.model.access == "white-box"
+    for trial in choose(norm, found) if seen else [QUERIES]:
         survivors = _survivors(ring, standing, clean)
         if not len(survivors) or ring.late:
             break
         moved = _extend(ring, standing, trial, survivors)
         if moved:
             findings.append(_moved(standing, trial, len(survivors), moved))
-    if not ring.late:
+    if seen and not ring.late:
         findings += incoherent(ring, standing)
         findings += _unlimited(ring, standing, clean)
         findings += _transferred(ring, standing, clean)

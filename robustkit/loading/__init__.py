@@ -6,9 +6,10 @@ what it would have called.
 """
 
 from robustkit.loading.datasets import open_samples
+from robustkit.loading.endpoint import Service
 from robustkit.loading.inspection import Inspection, inspect_file
 from robustkit.loading.models import load
 from robustkit.loading.samples import Samples
 from robustkit.loading.trust import Trust
 
-__all__ = ["Inspection", "Samples", "Trust", "inspect_file", "load", "open_samples"]
+__all__ = ["Inspection", "Samples", "Service", "Trust", "inspect_file", "load", "open_samples"]

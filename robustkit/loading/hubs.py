@@ -20,6 +20,7 @@ from robustkit.loading.extras import need
 from robustkit.loading.factory import split_query
 from robustkit.loading.scan import check_pickles
 from robustkit.loading.sniff import PICKLES, refuse_form, sniff
+from robustkit.model import Access
 from robustkit.preprocess import Preprocess
 
 
@@ -34,6 +35,7 @@ class Found:
     classes: Sequence[str] = ()
     notes: Sequence[str] = ()
     sha256: str = ""
+    access: Access = "white-box"
 
 
 def from_torchvision(spec: str) -> Found:

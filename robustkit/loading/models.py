@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robustkit.errors import UserError
+from robustkit.loading.endpoint import NOTE, Endpoint, Service, public
 from robustkit.loading.factory import call_factory, split_query
 from robustkit.loading.files import Reading, from_file
 from robustkit.loading.hubs import Found, from_hugging_face, from_timm, from_torchvision
@@ -17,8 +18,10 @@ from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 
 FORMS = (
-    "a file of weights, zoo:NAME, torchvision:NAME, timm:NAME, hf:ORG/NAME or py:pkg.mod:factory"
+    "a file of weights, zoo:NAME, torchvision:NAME, timm:NAME, hf:ORG/NAME, "
+    "py:pkg.mod:factory or http://HOST:PORT/PATH"
 )
+ADDRESSES = ("http", "https")
 NO_PREPROCESS = "no preprocessing was given: pixels in [0, 1] go straight into the network"
 
 
@@ -43,6 +46,7 @@ def load(  # noqa: PLR0913 - each is a fact of the model, named at the call
     state_key: str | None = None,
     prefix: str | None = None,
     trust: Trust = NOTHING,
+    service: Service | None = None,
 ) -> Classifier:
     """Load a classifier from a file, a name with a scheme, or a module.
 
@@ -52,6 +56,9 @@ def load(  # noqa: PLR0913 - each is a fact of the model, named at the call
     must fit it exactly. Schemes bring
     network and preprocessing along: `zoo:NAME`, `torchvision:NAME`, `timm:NAME`, `hf:ORG/NAME`,
     `py:pkg.mod:factory`. What was assumed or taken away is in the `notes` of the result.
+
+    An address, `http://host:port/path`, is a black box that is asked within the limits of
+    `service` (`robustkit.loading.endpoint` describes how).
 
     No file is ever allowed to run code but by `trust`, for this one call. Raises RefusedError where
     one would or does not fit, UserError where there is no such thing, ToolError where something is
@@ -68,14 +75,16 @@ def load(  # noqa: PLR0913 - each is a fact of the model, named at the call
         return _classifier(Found(source, type(source).__name__), wishes)
     reading = Reading(arch, state_key, prefix, trust)
     scheme, colon, rest = str(source).partition(":")
-    if colon and scheme in _SCHEMES:
+    if colon and (scheme in _SCHEMES or scheme in ADDRESSES):
         if reading.given:
             raise UserError(
                 f"--arch and a state key with a file only, as {scheme}: brings its own network",
                 f"{reading.given!r} with {str(source)!r}",
                 "leave it out",
             )
-        found = _SCHEMES[scheme](rest)
+        found = (
+            _from_address(str(source), service) if scheme in ADDRESSES else _SCHEMES[scheme](rest)
+        )
     else:
         found = _from_path(Path(source).expanduser(), reading)
     return _as_given(found, wishes) if isinstance(found, Classifier) else _classifier(found, wishes)
@@ -99,6 +108,7 @@ def _as_given(model: Classifier, wishes: _Wishes) -> Classifier:
         source=model.source,
         classes=model.classes,
         notes=model.notes,
+        access=model.access,
         device=wishes.device,
     )
 
@@ -114,7 +124,10 @@ def _classifier(found: Found, wishes: _Wishes) -> Classifier:
         sha256=found.sha256,
         source=found.source,
         classes=wishes.classes or found.classes,
-        notes=found.notes if chosen else (*found.notes, NO_PREPROCESS),
+        notes=found.notes
+        if chosen or found.access != "white-box"
+        else (*found.notes, NO_PREPROCESS),
+        access=found.access,
         device=wishes.device,
     )
 
@@ -136,6 +149,13 @@ def _from_python(spec: str) -> Found | Classifier:
             f"a torch.nn.Module or Classifier from {spec}", type(value).__name__, "return one"
         )
     return Found(value, split_query(spec)[0].rpartition(":")[2], f"py:{spec}")
+
+
+def _from_address(address: str, service: Service | None) -> Found:
+    module = Endpoint(address, service)
+    shown = public(module.address)
+    where = f"asked at {shown}; what answers there can change without a trace"
+    return Found(module, module.address.netloc, shown, notes=[where, NOTE], access="scores")
 
 
 def _from_zoo(name: str) -> Classifier:

@@ -56,6 +56,7 @@ def command(image: str, model: str, **given: Any) -> None:
     import torch
 
     from robustkit.attacks import build
+    from robustkit.audit.attacking import check_access
     from robustkit.audit.device import choose_device
     from robustkit.goal import Goal
     from robustkit.loading import load
@@ -67,6 +68,7 @@ def command(image: str, model: str, **given: Any) -> None:
     classifier = load(model, device=device, **plan.loading())
     threat = ThreatModel.parse(plan.threats[0], classifier.bounds)
     attack = build(given["attack"])
+    check_access(attack, classifier)
     x = fitted(x, classifier)
     shares = probabilities(classifier, x)
     classes = read_classes(given["classes"], classifier.classes, len(shares))
