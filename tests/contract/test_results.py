@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustkit.audit.engine import Outcome
+from robustkit.audit.engine import Outcome, Task
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 from robustkit.threat import ThreatModel
@@ -54,24 +54,28 @@ def test_the_same_seed_gives_the_same_result(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_something_is_fooled_and_every_claim_is_true(name: str, norm: str) -> None:
-    for shape in SHAPES:
-        outcome, work = usual(name, norm, shape), task(norm, shape=shape)
-        with work.model.frozen(), torch.no_grad():
-            left = work.model(outcome.x_adv).argmax(1) != work.goal.y
-        assert torch.equal(left, outcome.fooled)
-        assert outcome.fooled.any()
-        assert outcome.x_adv.dtype == work.x.dtype
+    outcome, work = usual(name, norm), task(norm)
+    assert_true(outcome, work)
+    assert outcome.x_adv.dtype == work.x.dtype
+
+
+def assert_true(outcome: Outcome, work: Task) -> None:
+    """Some are fooled, and those that the model gets wrong are those that were claimed."""
+    with work.model.frozen(), torch.no_grad():
+        wrong = work.model(outcome.x_adv).argmax(1) != work.goal.y
+    assert torch.equal(wrong, outcome.fooled)
+    assert outcome.fooled.any()
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_neither_batch_nor_dropping_matters(name: str, norm: str) -> None:
-    other = run(quick(name), task(norm), batch_size=7, dropping=False)
+    other = run(quick(name), task(norm), batch_size=COUNT - 1, dropping=False)
     assert_same(usual(name, norm), other)
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_a_sample_alone_fares_as_in_company(name: str, norm: str) -> None:
-    rows = torch.arange(0, COUNT, 4)
+    rows = torch.tensor([2, COUNT - 3])
     assert_same(usual(name, norm), run(quick(name), some(task(norm), rows), batch_size=1), rows)
 
 
@@ -79,7 +83,7 @@ def test_a_sample_alone_fares_as_in_company(name: str, norm: str) -> None:
 def test_the_order_of_the_samples_does_not_matter(name: str, norm: str) -> None:
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
     shuffled = some(task(norm), order)
-    assert_same(usual(name, norm), run(quick(name), shuffled, batch_size=5), order)
+    assert_same(usual(name, norm), run(quick(name), shuffled, batch_size=9), order)
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
@@ -97,7 +101,7 @@ def test_no_point_leaves_the_threat_model(name: str, norm: str) -> None:
     if not quick(name).minimum_norm:
         assert torch.equal(outcome.x_adv[0], work.x[0])
         assert not outcome.fooled[0]
-    assert outcome.fooled.any()
+    assert_true(outcome, work)
 
 
 @pytest.mark.parametrize(("name", "norm"), BUDGETED)
