@@ -17,6 +17,7 @@ from typing import Any
 
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
+from robustkit.attacks.bisected import bisected, min_apgd_t, min_pgd
 from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
 from robustkit.attacks.ddn import ddn
@@ -160,6 +161,15 @@ _ROWS = (
         "ead", ead, ("l1",), "minimum-norm", "white-box", "1 forward and backward a step",
         "Chen et al. 2018, arXiv 1709.04114", "foolbox:EADAttack",
     ),
+    AttackInfo(
+        "min-pgd", min_pgd, LP, "minimum-norm", "white-box", "1 forward and backward a step",
+        "Madry et al. 2018, arXiv 1706.06083, eps bisected", "foolbox:L2ProjectedGradientDescentAttack",
+    ),
+    AttackInfo(
+        "min-apgd-t", min_apgd_t, LP, "minimum-norm", "white-box",
+        "2 forwards, 1 backward a step and target",
+        "Croce & Hein 2020, arXiv 2003.01690, eps bisected", "adv_lib:minimal_apgd",
+    ),
 )  # fmt: skip
 
 
@@ -217,8 +227,9 @@ def _value(part: str, text: str, default: object) -> object:
 
 
 __all__ = [
-    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "boundary", "build",
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
-    "fmn", "hop_skip_jump", "info", "mi_fgsm", "nes", "ni_fgsm", "one_pixel", "pdpgd", "pgd",
-    "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "fmn", "hop_skip_jump", "info", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm",
+    "one_pixel", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm",
+    "vmi_fgsm",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe_nearest
 from robustkit.attacks.parts.gradient import Look, glance, look
-from robustkit.attacks.parts.reach import reach
+from robustkit.attacks.parts.reach import farthest, reach
 from robustkit.attacks.parts.schedule import cosine
 from robustkit.losses import margin
 from robustkit.norms import NORMS, TINY, spread
@@ -76,10 +76,4 @@ def _radius(problem: Problem, state: State, seen: Look, share: Tensor) -> Tensor
         larger = (norm.size(state.x - problem.x) + missing) * BEYOND
         larger = torch.where(state.fooled, radius * (1 + share), larger)
     new = torch.where(hit, torch.minimum(smaller, state.size), larger)
-    return torch.minimum(new.clamp_min(0), _farthest(problem))
-
-
-def _farthest(problem: Problem) -> Tensor:
-    """No picture is farther away than this, `[B]`."""
-    low, high = problem.threat.box(problem.x)
-    return problem.threat.norm.size(torch.maximum(-low, high))
+    return torch.minimum(new.clamp_min(0), farthest(problem))

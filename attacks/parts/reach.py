@@ -18,3 +18,9 @@ def movable(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
     delta = x - problem.x
     free = torch.where(direction > 0, delta < high, delta > low)
     return direction * free
+
+
+def farthest(problem: Problem) -> Tensor:
+    """The size `[B]` of the largest perturbation that bounds and mask allow."""
+    low, high = problem.threat.box(problem.x)
+    return problem.threat.norm.size(torch.maximum(-low, high))

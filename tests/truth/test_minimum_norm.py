@@ -22,6 +22,8 @@ ATTACKS = {
     "ddn:steps=100": ("l2",),
     "fmn:steps=100": ("l0", "l1", "l2", "linf"),
     "ead:steps=2700,beta=0.1,weight=0.1": ("l1",),
+    "min-pgd": ("l1", "l2", "linf"),
+    "min-apgd-t:steps=20,targets=2": ("l2", "linf"),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
