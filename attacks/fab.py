@@ -59,6 +59,7 @@ def fab(*, steps: int = 100, restarts: int = 1, minimum: bool = True) -> Attack:
     settings = {"steps": steps, "restarts": restarts, "minimum": minimum}
 
     def init(problem: Problem) -> State:
+        """Begin where this restart begins."""
         return _begin(problem, problem.goal.label, problem.restart)
 
     return _attack("fab", init, _nearest, settings)
@@ -73,9 +74,11 @@ def fab_t(*, steps: int = 100, targets: int = 9, minimum: bool = True) -> Attack
     settings = {"steps": steps, "restarts": targets, "minimum": minimum}
 
     def init(problem: Problem) -> State:
+        """Begin with the class of this restart."""
         return _begin(problem, *likely(problem))
 
     def boundary(problem: Problem, x: Tensor, target: Tensor) -> Look:
+        """A look at the boundary to the class of this restart."""
         return look(problem, x, gap(target))
 
     return _attack("fab-t", init, boundary, settings)
@@ -87,6 +90,7 @@ def _attack(
     note = observe_nearest if settings["minimum"] else _observe_inside
 
     def step(problem: Problem, state: State) -> State:
+        """Look, note, go back from a success or on towards the boundary."""
         memory: Memory = state.memory  # type: ignore[assignment]
         seen = boundary(problem, state.x, memory.target)
         state = note(problem, state, seen.logits, seen.loss)
@@ -96,6 +100,7 @@ def _attack(
         return state._replace(x=x, t=state.t + ~returning, memory=Memory(memory.target, returning))
 
     def finish(problem: Problem, state: State) -> State:
+        """Look at the last point."""
         return note(problem, state, *glance(problem, state.x, margin))
 
     shown = {**settings, "alpha_max": ALPHA_MAX, "eta": ETA, "beta": BETA}

@@ -56,11 +56,13 @@ def fgsm(*, loss: str = "log-odds") -> Attack:
     score = LOSSES[loss]
 
     def step(problem: Problem, state: State) -> State:
+        """Look, and go to the maximiser of the linearised loss."""
         seen = look(problem, state.x, score)
         state = observe(problem, state, seen.logits, seen.loss)
         return state._replace(x=problem.steepest(seen.gradient), t=state.t + 1)
 
     def finish(problem: Problem, state: State) -> State:
+        """Look there."""
         return observe(problem, state, *glance(problem, state.x, score))
 
     return Attack(

@@ -62,18 +62,23 @@ def transferred(attack: Attack, models: Sequence[Classifier]) -> Attack:
     surrogate = fuse(models)
 
     def elsewhere(problem: Problem) -> Problem:
+        """The problem on the surrogate."""
         return problem._replace(model=surrogate)
 
     def unjudged(state: State) -> State:
+        """The state without what the surrogate says of success."""
         return state._replace(fooled=torch.zeros_like(state.fooled))
 
     def init(problem: Problem) -> State:
+        """Begin on the surrogate."""
         return unjudged(attack.init(elsewhere(problem)))
 
     def step(problem: Problem, state: State) -> State:
+        """One step on the surrogate."""
         return unjudged(attack.step(elsewhere(problem), state))
 
     def finish(problem: Problem, state: State) -> State:
+        """Judge the best point on the model under test."""
         if attack.finish:
             state = attack.finish(elsewhere(problem), state)
         return state._replace(fooled=problem.goal.reached(problem.model(state.x_adv)))

@@ -28,10 +28,12 @@ def climb(
     length = lengths(steps, step_size)
 
     def init(problem: Problem) -> State:
+        """Begin at the picture or at random."""
         start = problem.random_start() if random_start else problem.x
         return begin(problem, start, direction.begin(start))
 
     def step(problem: Problem, state: State) -> State:
+        """Look, note, turn, step, project."""
         seen = source(problem, state)
         state = observe(problem, state, seen.logits, seen.loss)
         way, memory = direction.turn(problem, state, seen.gradient)
@@ -39,6 +41,7 @@ def climb(
         return state._replace(x=x, t=state.t + 1, memory=memory)
 
     def finish(problem: Problem, state: State) -> State:
+        """Look at the last point."""
         return last_look(problem, state, loss)
 
     shown = {**settings, "step_size": "2.5 eps/steps" if step_size is None else step_size}

@@ -52,6 +52,7 @@ def averaged(loss: Loss, samples: int) -> Source:
         return plain(loss)
 
     def source(problem: Problem, state: State) -> Look:
+        """A look that is the mean of several."""
         total = look(problem, state.x, loss)
         for _ in range(samples - 1):
             total = Look(*map(torch.add, total, look(problem, state.x, loss)))
@@ -68,6 +69,7 @@ def smoothed(loss: Loss, samples: int, sigma: float) -> Source:
     """
 
     def source(problem: Problem, state: State) -> Look:
+        """A look whose gradient is the mean of several around it."""
         logits, value = glance(problem, state.x, loss)
         total = torch.zeros_like(state.x)
         for draw in range(samples):

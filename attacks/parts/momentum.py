@@ -38,6 +38,7 @@ def heavy_ball(decay: float) -> Direction:
     """
 
     def turn(problem: Problem, state: State, gradient: Tensor) -> tuple[Tensor, Memory]:
+        """The sum so far, decayed, and the new gradient."""
         momentum = decay * state.memory[0] + unit_mean(gradient)
         return momentum, (momentum,)
 
@@ -51,6 +52,7 @@ def variance_tuned(decay: float, loss: Loss, *, neighbours: int, reach: float) -
     """
 
     def turn(problem: Problem, state: State, gradient: Tensor) -> tuple[Tensor, Memory]:
+        """The decayed sum, and the correction for the next step."""
         momentum, variance = state.memory
         momentum = decay * momentum + unit_mean(gradient + variance)
         around = torch.zeros_like(gradient)

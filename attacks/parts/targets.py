@@ -28,6 +28,7 @@ def gap(target: Tensor) -> Loss:
     """
 
     def difference(logits: Tensor, goal: Goal) -> Tensor:
+        """The difference of two logits, `[B]`."""
         if goal.target is not None:
             return margin(logits, goal)
         ends = torch.stack((goal.y, target), 1)

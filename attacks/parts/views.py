@@ -25,6 +25,7 @@ def through(views: Sequence[View], loss: Loss) -> Source:
     """
 
     def source(problem: Problem, state: State) -> Look:
+        """A look through all the pictures."""
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             pictures: Sequence[Tensor] = [x]
@@ -60,6 +61,7 @@ def diverse(probability: float, smallest: float) -> View:
     """
 
     def view(problem: Problem, state: State, x: Tensor) -> list[Tensor]:
+        """One resized and padded picture."""
         draws = problem.draws.at(problem.restart, state.t)
         high, wide = x.shape[2:]
         rows = int(smallest * high) + draws.at(0).integers(high - int(smallest * high) + 1)
@@ -88,6 +90,7 @@ def blurred(source: Source, *, pixels: int, sigma: float) -> Source:
     """Gradients smoothed by a Gaussian of `pixels` a side (TI, Dong et al. 2019, 1904.02884)."""
 
     def blurring(problem: Problem, state: State) -> Look:
+        """The look with its gradient smoothed."""
         seen = source(problem, state)
         channels = seen.gradient.shape[1]
         place = torch.arange(pixels, device=state.x.device) - (pixels - 1) / 2
