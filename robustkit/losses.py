@@ -20,6 +20,7 @@ def _of_label(logits: Tensor, goal: Goal) -> Tensor:
 def margin(logits: Tensor, goal: Goal) -> Tensor:
     """Difference of logits (Carlini & Wagner 2017, f6): positive exactly when the goal is reached.
 
+    >>> import torch
     >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), Goal(torch.tensor([0])))
     tensor([-1.])
     """

@@ -6,6 +6,7 @@ Audits the embedded standard digits model at four budgets and writes reports/sam
 where Chromium is installed, also its first screen as reports/sample-report.png.
 """
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,12 @@ CHROMIUM = (
 def main() -> None:
     """Audit, copy the page, and take its picture."""
     with tempfile.TemporaryDirectory() as folder:
+        # A report names the folder it was written to: a relative one says nothing of this machine.
         run = Path(folder) / "run"
-        log = rk.audit("zoo:digits-adversarial", "zoo:digits", THREATS, suite="quick", out=str(run))
+        with contextlib.chdir(folder):
+            log = rk.audit(
+                "zoo:digits-adversarial", "zoo:digits", THREATS, suite="quick", out="run"
+            )
         shutil.copy(run / "report.html", REPORTS / "sample-report.html")
         print(f"robust accuracy {log.threats[0].robust_accuracy:.1%} at {THREATS[0]}")
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
