@@ -56,7 +56,7 @@ class Problem(NamedTuple):
     def with_eps(self, eps: Tensor) -> "Problem":
         """The same problem with the budgets `eps` `[B]`."""
         low, high = self.threat.box(self.x)
-        if self.threat.norm_name != "l0":
+        if self.threat.norm_name not in ("l0", "patch"):
             radius = spread(eps, self.x)
             low, high = torch.maximum(low, -radius), torch.minimum(high, radius)
         bounds = self.threat.bounds

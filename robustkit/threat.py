@@ -1,5 +1,6 @@
 """Threat models: what an attacker may do; the only place that knows the feasible set."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,9 +11,13 @@ from torch import Tensor
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.norms import NORMS, Box, Norm
+from robustkit.rectangle import patch_norm
 
 # What float32 arithmetic may add to a distance between pixels: one unit in the last place of 1.
 ROUNDING = 2e-7
+
+THREATS = (*NORMS, "patch")
+"""Everything that a threat may begin with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +25,14 @@ class ThreatModel:
     """A norm, a budget in units of `bounds`, the bounds of a pixel, and an optional mask.
 
     `eps` is a number, or `[B]` for a budget a sample. `mask` (broadcastable to `[B, C, H, W]`,
-    True where pixels may change) turns it into a patch or a region.
+    True where pixels may change) turns it into a region.
 
-    >>> ThreatModel.parse("linf:8/255")
-    ThreatModel('linf:8/255')
+    Under the norm `patch` a picture may change at will inside one rectangle, wherever it is put.
+    `eps` is the share of the picture's area that it takes, as a square; with `sides`, height and
+    width in pixels, `eps` is their product and the rectangle has their proportions.
+
+    >>> ThreatModel.parse("linf:8/255"), ThreatModel.parse("patch:32x16").eps
+    (ThreatModel('linf:8/255'), 512.0)
     >>> ThreatModel("l2", 0.5).with_eps(0.25).text
     'l2:0.25'
     """
@@ -33,10 +42,11 @@ class ThreatModel:
     bounds: tuple[float, float] = (0.0, 1.0)
     mask: Tensor | None = None
     written: str = ""
+    sides: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a norm that is not known and a budget that cannot be one."""
-        if self.norm_name not in NORMS:
+        if self.norm_name not in THREATS:
             raise _not_a_threat(f"{self.norm_name}:{self.eps}")
         lowest = float(torch.as_tensor(self.eps).min()) if _count(self.eps) else 0.0
         if not lowest >= 0:
@@ -44,8 +54,13 @@ class ThreatModel:
 
     @classmethod
     def parse(cls, text: str, bounds: tuple[float, float] = (0.0, 1.0)) -> "ThreatModel":
-        """Read `linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`; raises UserError for anything else."""
+        """Read `linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`, `patch:0.05`, `patch:32x32`.
+
+        Raises UserError for anything else.
+        """
         name, colon, budget = text.strip().lower().partition(":")
+        if name == "patch":
+            return cls._patch(text, budget.replace(" ", ""), bounds)
         try:
             eps = float(Fraction(budget.replace(" ", "")))
         except (ValueError, ZeroDivisionError):
@@ -54,17 +69,39 @@ class ThreatModel:
             raise _not_a_threat(text)
         return cls(name, eps, bounds, written=f"{name}:{budget}")
 
+    @classmethod
+    def _patch(cls, text: str, budget: str, bounds: tuple[float, float]) -> "ThreatModel":
+        """A square that takes a share of the picture, or a rectangle of so many pixels."""
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", budget)
+        if match:
+            sides = int(match[1]), int(match[2])
+            area = float(sides[0] * sides[1])
+            return cls("patch", area, bounds, written=f"patch:{budget}", sides=sides)
+        try:
+            share = float(Fraction(budget))
+        except (ValueError, ZeroDivisionError):
+            raise _not_a_patch(text) from None
+        if not 0 < share <= 1:
+            raise _not_a_patch(text)
+        return cls("patch", share, bounds, written=f"patch:{budget}")
+
     @property
     def norm(self) -> Norm:
         """The norm's functions."""
-        return NORMS[self.norm_name]
+        return patch_norm(self.shape) if self.norm_name == "patch" else NORMS[self.norm_name]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """A patch's height to its width."""
+        return self.sides or (1, 1)
 
     @property
     def text(self) -> str:
         """The threat as it is written, `linf:8/255`."""
         if self.written:
             return self.written
-        return f"{self.norm_name}:{self.eps:g}" if isinstance(self.eps, float) else self.norm_name
+        plain = isinstance(self.eps, float) and not self.sides
+        return f"{self.norm_name}:{self.eps:g}" if plain else self.norm_name
 
     def __repr__(self) -> str:
         """The text form."""
@@ -83,8 +120,18 @@ class ThreatModel:
         return replace(self, eps=eps, mask=mask)
 
     def budget(self, x: Tensor) -> Tensor:
-        """The budgets `[B]` for pictures `x`."""
-        return torch.as_tensor(self.eps, dtype=x.dtype, device=x.device).expand(len(x))
+        """The budgets `[B]` for pictures `x`; raises UserError for a patch larger than they are."""
+        eps = self.eps
+        if self.sides:
+            high, wide = x.shape[-2:]
+            if self.sides[0] > high or self.sides[1] > wide:
+                raise UserError(
+                    f"a patch no larger than the pictures, {high}x{wide}",
+                    self.text,
+                    "write a smaller one, or a share of the area such as patch:0.05",
+                )
+            eps = eps / (high * wide)
+        return torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
 
     def box(self, x: Tensor) -> Box:
         """Lowest and highest perturbation of every pixel that stays in bounds and mask."""
@@ -116,7 +163,7 @@ class ThreatModel:
         slack = ROUNDING * (1.0 if self.norm_name == "linf" else x[0].numel() ** 0.5)
         if self.norm_name == "l1":
             slack = ROUNDING * x[0].numel()
-        if self.norm_name == "l0":
+        if self.norm_name in ("l0", "patch"):
             slack = 0.0
         over = self.norm.size(delta) - self.budget(x) * (1 + 1e-6) - slack
         low, high = self.box(x)
@@ -135,7 +182,15 @@ def _count(eps: float | Tensor) -> int:
 
 def _not_a_threat(text: str) -> UserError:
     return UserError(
-        f"a threat NORM:EPS with a norm of {', '.join(NORMS)} and eps >= 0 in pixel units",
+        f"a threat NORM:EPS with a norm of {', '.join(THREATS)} and eps >= 0 in pixel units",
         repr(text),
         "write for example linf:8/255 or l2:0.5 (pixels lie in [0, 1])",
+    )
+
+
+def _not_a_patch(text: str) -> UserError:
+    return UserError(
+        "a patch as a share of the picture's area in (0, 1], or as HEIGHTxWIDTH in pixels",
+        repr(text),
+        "write for example patch:0.05 or patch:32x32",
     )

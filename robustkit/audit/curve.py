@@ -20,8 +20,13 @@ REACH = 2.0
 
 
 def security_curve(ring: Ring, standing: Standing, clean: Clean) -> tuple[CurvePoint, ...]:
-    """Robust accuracy at `POINTS` budgets up to twice the threat's; the model must be frozen."""
+    """Robust accuracy at `POINTS` budgets up to twice the threat's; the model must be frozen.
+
+    Empty for patches, for which there is no attack that looks for the smallest.
+    """
     threat = ThreatModel.parse(standing.threat, ring.model.bounds)
+    if threat.norm_name not in ATTACKS:
+        return ()
     rows = clean.right(ring.samples.y)[standing.counted()].nonzero().squeeze(1)
     sizes = _smallest(ring, threat, rows)
     known = torch.where(standing.fooled[rows], standing.size[rows], torch.inf)

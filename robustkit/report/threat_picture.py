@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from robustkit.report.svg import dot, drawing, label, line, path
+from robustkit.report.svg import dot, drawing, label, line, path, rect
 from robustkit.report.text import shorten
 from robustkit.report.threats import read, title
 
@@ -15,6 +15,8 @@ WORDS = 164.0
 def threat_picture(text: str) -> Markup:
     """What the attacker may reach, drawn for two pixels, and the budget as shades of grey."""
     norm, eps = read(text)
+    if norm == "patch":
+        return _patch_picture(text, eps)
     (cx, cy), end = CENTRE, AXIS
     words = f"The attacker's budget {title(text)}: the set of pictures within reach of the original"
     return drawing(
@@ -29,6 +31,26 @@ def threat_picture(text: str) -> Markup:
         label((cx + 5, cy - end + 10), "pixel 2", "small"),
         label((WORDS, 22), shorten(title(text), 22), "strong"),
         *_budget(norm, eps),
+    )
+
+
+def _patch_picture(text: str, eps: float) -> Markup:
+    """A picture with one patch on it, as large as it is where the budget is a share."""
+    (cx, cy), end = CENTRE, AXIS - 6
+    side = 2 * end * (min(1.0, eps) ** 0.5 if eps > 0 else 0.25)
+    left = cx + end / 3 - side / 2
+    corner = (max(cx - end, min(left, cx + end - side)), cy + end - side)
+    corners = [(cx + a * end, cy + b * end) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    said = ("Inside one rectangle, wherever it is", "put, every pixel may be anything;",
+            "outside of it none changes.")  # fmt: skip
+    return drawing(
+        WIDTH,
+        HEIGHT,
+        f"The attacker's budget {title(text)}: one patch of the picture, anywhere",
+        *(line(corners[k - 1], corners[k], "axis") for k in range(4)),
+        rect(corner, (side, side), "reach"),
+        label((WORDS, 22), shorten(title(text), 22), "strong"),
+        *(label((WORDS, 48 + 16 * k), text, "small") for k, text in enumerate(said)),
     )
 
 

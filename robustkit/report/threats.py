@@ -1,6 +1,7 @@
 """A threat model in words; what is written in a record is all that is known of it here."""
 
 import math
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ def words(text: str) -> str:
     'The attacker may change at most 10 pixels of a picture, each as much as he likes.'
     """
     norm, eps = read(text)
+    if norm == "patch":
+        return _patch_words(text, eps)
     if eps != eps:  # noqa: PLR0124 - only nan differs from itself
         return f"The attacker is bounded by {plain(text)}."
     if norm == "linf":
@@ -67,6 +70,18 @@ def words(text: str) -> str:
             "each as much as he likes."
         )
     return f"The attacker is bounded by {plain(text)}."
+
+
+def _patch_words(text: str, eps: float) -> str:
+    """A patch by its share of the area, or by its sides in pixels."""
+    match = re.fullmatch(r"\s*patch:(\d+)x(\d+)\s*", text)
+    if not match and not eps > 0:
+        return f"The attacker is bounded by {plain(text)}."
+    size = f"{match[1]} x {match[2]} pixels" if match else f"{100 * eps:.3g} % of the area"
+    return (
+        f"The attacker may put one patch of {size} anywhere on a picture "
+        "and paint it as he likes; nothing changes outside of it."
+    )
 
 
 def _levels(eps: float) -> str:

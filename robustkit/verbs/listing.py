@@ -95,13 +95,15 @@ def _datasets() -> list[Row]:
 
 
 def _threats() -> list[Row]:
-    from robustkit.norms import NORMS
     from robustkit.report.threats import words
+    from robustkit.threat import THREATS
 
-    examples = {"linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12", "l0": "l0:10"}
+    examples = {
+        "linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12", "l0": "l0:10", "patch": "patch:0.05",
+    }  # fmt: skip
     return [
         {"name": name, "example": example, "what": words(example)}
-        for name, example in ((norm, examples.get(norm, f"{norm}:1")) for norm in NORMS)
+        for name, example in ((norm, examples.get(norm, f"{norm}:1")) for norm in THREATS)
     ]
 
 
