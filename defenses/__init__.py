@@ -5,3 +5,46 @@ The folder lies at the top of the tree and imports as `robustkit.defenses`.
 
 if __name__ != "robustkit.defenses":
     raise ImportError(f"import robustkit.defenses, not {__name__}")
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from robustkit.defenses.training.objectives import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class DefenseInfo:
+    """A catalogue row: what a defense is, what it costs and who proposed it.
+
+    `kind`: "training" (an objective) or "certificate". `cost` is in forwards and backwards
+    a picture and epoch, or what else it takes.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    kind: str
+    cost: str
+    paper: str
+
+
+_PAPERS = {
+    "pgd-at": ("11 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
+    "pgd-2": ("3 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
+    "fgsm-rs": ("2 forwards and backwards", "Wong et al. 2020, arXiv 2001.03994"),
+    "n-fgsm": ("2 forwards and backwards", "de Jorge et al. 2022, arXiv 2202.01181"),
+    "trades": ("13 forwards, 12 backwards", "Zhang et al. 2019, arXiv 1901.08573"),
+    "mart": ("12 forwards and backwards", "Wang et al. 2020, ICLR"),
+}
+
+
+@cache
+def catalogue() -> dict[str, DefenseInfo]:
+    """Every defense by name.
+
+    >>> catalogue()["trades"].kind
+    'training'
+    """
+    rows = [DefenseInfo(name, OBJECTIVES[name], "training", *_PAPERS[name]) for name in _PAPERS]
+    return {row.name: row for row in rows}

@@ -1,0 +1,1 @@
+"""Adversarial training: objectives are functions to `[B]`, and one loop minimises any of them."""

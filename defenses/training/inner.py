@@ -1,0 +1,129 @@
+"""The pictures to train on: sentences of the attack library against a model that holds still.
+
+An attack in training looks for a point to learn from, not for a verdict. So its last point counts
+and the look that would judge it is left out: k steps cost k forwards and backwards.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustkit.attacks.attack import Attack, Problem, State, begin, pose, unrolled
+from robustkit.attacks.parts.climb import climb
+from robustkit.attacks.parts.gradient import plain
+from robustkit.attacks.parts.momentum import STRAIGHT
+from robustkit.attacks.pgd import fgsm, pgd
+from robustkit.draws import Draws
+from robustkit.goal import Goal
+from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
+
+_NOISE = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pictures `x` `[B,C,H,W]`, labels `y` `[B]`, and what keys their randomness.
+
+    `index` `[B]` numbers the samples, `step` the optimiser's steps: the same sample draws other
+    numbers at another step, and the same ones when a killed run is resumed.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    seed: int
+    step: int
+
+
+Craft = Callable[[Classifier, Batch, ThreatModel], Tensor]
+"""`craft(model, batch, threat)`: pictures to train on, `[B,C,H,W]`, without a graph."""
+
+
+@contextmanager
+def still(model: Classifier, *, batch_statistics: bool, seed: int = 0) -> Iterator[None]:
+    """Frozen weights in evaluation mode; no buffer and no `.grad` is changed inside.
+
+    With `batch_statistics` batch norm sees the batch's own mean and deviation, as one-step training
+    and Madry et al. have it; what it would have written into its buffers is put back.
+    """
+    kept = [(one, one.clone()) for one in model.module.buffers()] if batch_statistics else []
+    with model.frozen(seed):
+        if batch_statistics:
+            for module in model.module.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for one, before in kept:
+                    one.copy_(before)
+
+
+def steep(*, steps: int, length: float) -> Craft:
+    """PGD from a random point of the threat model, with steps of `length` times eps."""
+
+    def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
+        attack = pgd(steps=steps, step_size=length * float(threat.eps))
+        return _last(attack, _posed(model, batch, batch.x, threat))
+
+    return craft
+
+
+def noisy(*, spread: float) -> Craft:
+    """One step of length eps from noise of `spread` times eps, not clipped to eps (N-FGSM).
+
+    de Jorge et al. 2022 (2202.01181), equation 5. Deviation: the pictures stay in their bounds.
+    """
+
+    def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
+        draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
+        start = threat.with_eps(spread * float(threat.eps)).sample(batch.x, draws)
+        return _last(fgsm(), _posed(model, batch, start, threat))
+
+    return craft
+
+
+def divergent(*, steps: int) -> Craft:
+    """Ascent on KL(p(x) || p(x_adv)) from x plus noise of deviation 0.001 (Zhang et al. 2019)."""
+
+    def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
+        with torch.no_grad():
+            belief = model(batch.x).softmax(1)
+
+        def divergence(logits: Tensor, _goal: Goal) -> Tensor:
+            return kl(belief, logits)
+
+        def init(problem: Problem) -> State:
+            draws = problem.draws.at(problem.restart, _NOISE)
+            start = problem.x + 0.001 * draws.normal(problem.x.shape[1:]).to(problem.x)
+            return begin(problem, problem.project(start), STRAIGHT.begin(problem.x))
+
+        settings = {"steps": steps, "step_size": None, "loss": "cross-entropy"}
+        attack = climb("trades", plain(divergence), settings=settings)
+        return _last(replace(attack, init=init), _posed(model, batch, batch.x, threat))
+
+    return craft
+
+
+def kl(belief: Tensor, logits: Tensor) -> Tensor:
+    """KL(belief || softmax(logits)) of each sample, `[B]`; `belief` `[B,K]` are probabilities.
+
+    >>> kl(torch.tensor([[0.5, 0.5]]), torch.zeros(1, 2))
+    tensor([0.])
+    """
+    return functional.kl_div(logits.log_softmax(1), belief, reduction="none").sum(1)
+
+
+def _posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:
+    goal = Goal(batch.y)
+    return pose(model, x, goal, threat, index=batch.index, seed=batch.seed, restart=batch.step)
+
+
+def _last(attack: Attack, problem: Problem) -> Tensor:
+    return unrolled(replace(attack, finish=None), problem).x.detach()

@@ -1,0 +1,148 @@
+"""Training objectives against losses worked out by hand and models in closed form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustkit.defenses import catalogue
+from robustkit.defenses.training.inner import Batch, divergent, noisy, steep, still
+from robustkit.defenses.training.objectives import OBJECTIVES, objective, trades
+from robustkit.errors import UserError
+from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
+
+THREAT = ThreatModel("linf", 0.1)
+
+
+def linear(weight: Tensor) -> Classifier:
+    layer = nn.Linear(weight.shape[1], len(weight), bias=False)
+    layer.weight.data = weight
+    return Classifier(nn.Sequential(nn.Flatten(), layer))
+
+
+def normed() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+            nn.Linear(64, 3),
+        )
+    )  # fmt: skip
+
+
+def a_batch(x: Tensor, y: Tensor) -> Batch:
+    return Batch(x, y, torch.arange(len(y)), seed=0, step=3)
+
+
+def pictures(rows: int = 6) -> Batch:
+    torch.manual_seed(1)
+    return a_batch(torch.rand(rows, 1, 4, 4), torch.arange(rows) % 3)
+
+
+def test_pgd_finds_the_worst_point_of_an_asymmetric_linear_model() -> None:
+    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    batch = a_batch(torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1]))
+    x_adv = steep(steps=4, length=0.6)(linear(weight), batch, THREAT)
+    sign = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 2, 2)
+    expected = batch.x + 0.1 * torch.stack((-sign, sign))
+    torch.testing.assert_close(x_adv, expected)
+
+
+def test_noisy_fgsm_is_the_noise_and_one_whole_step() -> None:
+    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    batch = a_batch(torch.full((64, 1, 2, 2), 0.5), torch.zeros(64, dtype=torch.int64))
+    x_adv = noisy(spread=2.0)(linear(weight), batch, THREAT)
+    noise = x_adv - batch.x + 0.1 * torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 1, 2, 2)
+    assert noise.abs().max() <= 0.2 + 1e-6
+    assert noise.abs().max() > 0.19
+    assert noise.mean().abs() < 0.03
+    assert (x_adv - batch.x).abs().max() > 0.25
+
+
+def test_the_divergence_attack_leaves_what_the_model_believes() -> None:
+    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    batch = a_batch(torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]))
+    x_adv = divergent(steps=10)(linear(weight), batch, THREAT)
+    sign = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 1, 2, 2)
+    moved = ((x_adv - batch.x) / 0.1 * sign).flatten()
+    torch.testing.assert_close(moved.abs(), torch.ones(4))
+    assert float(moved.sum().abs()) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_an_attack_leaves_the_model_as_it_was(batch_statistics: bool) -> None:
+    model, batch = normed(), pictures()
+    model.module.train()
+    first, *others = model.module.parameters()
+    first.grad = torch.ones_like(first)
+    before = {key: value.clone() for key, value in model.module.state_dict().items()}
+    with still(model, batch_statistics=batch_statistics):
+        steep(steps=2, length=0.5)(model, batch, THREAT)
+    after = model.module.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert torch.equal(first.grad, torch.ones_like(first))
+    assert all(one.grad is None for one in others)
+    assert all(module.training for module in model.module.modules())
+    assert all(weight.requires_grad for weight in model.module.parameters())
+
+
+def test_batch_statistics_are_those_of_the_batch() -> None:
+    model, batch = normed(), pictures()
+    with still(model, batch_statistics=True), torch.no_grad():
+        seen = model(batch.x)
+    model.module.train()
+    torch.testing.assert_close(seen, model(batch.x))
+    model.module.eval()
+    assert not torch.allclose(seen, model(batch.x))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_a_loss_a_sample_with_a_gradient(name: str) -> None:
+    model, batch = normed(), pictures()
+    model.module.train()
+    loss = objective(name, smoothing=0.1)(model, batch, THREAT)
+    assert loss.shape == (6,)
+    assert bool(loss.isfinite().all())
+    loss.mean().backward()
+    assert all(weight.grad is not None for weight in model.module.parameters())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_without_a_budget_an_objective_is_its_clean_loss(name: str) -> None:
+    model, batch = normed(), pictures()
+    model.module.eval()
+    loss = objective(name)(model, batch, ThreatModel("linf", 0.0))
+    logits = model(batch.x)
+    expected = functional.cross_entropy(logits, batch.y, reduction="none")
+    if name == "mart":
+        rival = logits.softmax(1).scatter(1, batch.y[:, None], 0).amax(1)
+        expected = expected - (1.0001 - rival).log()
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_trades_pays_for_divergence_by_beta() -> None:
+    model, batch = normed(), pictures()
+    model.module.eval()
+    losses = [trades(beta=beta)(model, batch, THREAT) for beta in (0.0, 1.0, 6.0)]
+    torch.testing.assert_close(losses[2] - losses[0], 6 * (losses[1] - losses[0]))
+    assert bool((losses[1] > losses[0]).all())
+
+
+def test_a_sample_draws_the_same_in_any_batch() -> None:
+    model, batch = normed(), pictures()
+    with still(model, batch_statistics=False):
+        whole = steep(steps=1, length=1.25)(model, batch, THREAT)
+        part = Batch(batch.x[2:4], batch.y[2:4], batch.index[2:4], 0, 3)
+        torch.testing.assert_close(steep(steps=1, length=1.25)(model, part, THREAT), whole[2:4])
+        later = steep(steps=1, length=1.25)(model, replace(batch, step=4), THREAT)
+    assert not torch.equal(later, whole)
+
+
+def test_the_catalogue_builds_what_it_names() -> None:
+    rows = catalogue()
+    assert {row.name for row in rows.values() if row.kind == "training"} == set(OBJECTIVES)
+    with pytest.raises(UserError, match="pgd-at"):
+        objective("magic")
