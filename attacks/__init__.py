@@ -30,6 +30,8 @@ from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti
 from robustkit.attacks.nes import nes
 from robustkit.attacks.one_pixel import one_pixel
 from robustkit.attacks.pdpgd import pdpgd
+from robustkit.attacks.peer_names import our_suite, ours
+from robustkit.attacks.peers import PEERS, build_peer, peer_info
 from robustkit.attacks.pgd import bim, fgsm, pgd
 from robustkit.attacks.rays import rays
 from robustkit.attacks.sigma_zero import sigma_zero
@@ -184,13 +186,29 @@ def catalogue() -> dict[str, AttackInfo]:
 
 
 def info(name: str) -> AttackInfo:
-    """The row of an attack; raises UserError with near names if there is none."""
+    """The row of an attack by its name, or as `build` reads it.
+
+    Raises UserError with near names if there is none.
+
+    >>> info("pgd:steps=40").kind
+    'fixed-budget'
+    """
     rows = catalogue()
-    if name not in rows:
-        near = get_close_matches(name.lower(), rows, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see robustkit list attacks"
-        raise UserError("the name of an attack", repr(name), hint)
-    return rows[name]
+    own = name.partition(":")[0]
+    if own in PEERS:
+        return peer_info(name)
+    if own not in rows:
+        raise UserError("the name of an attack", repr(own), _hint(own))
+    return rows[own]
+
+
+def _hint(name: str) -> str:
+    """What may have been meant by a name that we do not have."""
+    if our_suite(name):
+        return f"did you mean --suite {our_suite(name)}?"
+    near = get_close_matches(name.lower(), catalogue(), n=3, cutoff=0.5)
+    near = [known] if (known := ours(name)) in catalogue() else near
+    return f"did you mean {' or '.join(near)}?" if near else "see robustkit list attacks"
 
 
 def build(text: str) -> Attack:
@@ -200,6 +218,8 @@ def build(text: str) -> Attack:
     2
     """
     name, _, rest = text.partition(":")
+    if name in PEERS:
+        return build_peer(text)
     row = info(name)
     accepted = inspect.signature(row.build).parameters
     settings: dict[str, Any] = {}

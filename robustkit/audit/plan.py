@@ -168,7 +168,7 @@ def _bout(text: str, suite: str | None, attacks: Sequence[str]) -> Bout | None:
         chosen = find_suite(suite or "standard", threat.norm_name)
         attacks, cascade = chosen.attacks, chosen.cascade
     for attack in attacks:
-        row = info(attack.partition(":")[0])
+        row = info(attack)
         build(attack)
         if threat.norm_name not in row.norms:
             raise UserError(

@@ -1,0 +1,23 @@
+"""Where the peers are, if they are here."""
+
+import importlib
+import os
+import sys
+import warnings
+
+import pytest
+
+PACKAGES = {"foolbox": "foolbox", "art": "art", "torchattacks": "torchattacks"}
+
+
+def need_peer(name: str) -> None:
+    """Skip where the library is not installed; ROBUSTKIT_PEERS may name a folder that holds it."""
+    folder = os.environ.get("ROBUSTKIT_PEERS")
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            importlib.import_module(PACKAGES[name])
+        except ImportError:
+            pytest.skip(f"{name} is not installed: pip install 'robustkit-audit[peers]'")
