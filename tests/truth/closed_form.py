@@ -8,6 +8,7 @@ mirror image, so that a flipped sign, a wrong class or a wrong tensor in a norm 
 from typing import NamedTuple
 
 import torch
+from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from robustkit.model import Classifier
@@ -155,3 +156,24 @@ def _known(
     own = torch.arange(len(weight)).repeat_interleave(weight.shape[1])[None] == y[:, None]
     gap = gap.masked_fill(own, 1e9)
     return Known(model, x, y, HalfSpaces(normal, gap, -flat[:, None], 1 - flat[:, None]))
+
+
+def closest_in_linf(it: Known, row: int, target: int) -> float:
+    """The exact linf distance to where a linear model says `target`, by linear programming."""
+    x = it.x[row].flatten().double()
+    weight = it.model.module.weight.detach().double()[:, 0]
+    bias = it.model.module.bias.detach().double()[:, 0]
+    others = [k for k in range(len(weight)) if k != target]
+    ahead = weight[others] - weight[target]
+    gap = bias[target] - bias[others] - ahead @ x
+    # Variables: delta and its size; ahead . delta <= gap, and |delta| <= size pixel by pixel.
+    eye, one = torch.eye(len(x)), torch.ones(len(x), 1)
+    above = torch.cat((eye, -one), 1)
+    below = torch.cat((-eye, -one), 1)
+    rows = torch.cat((torch.nn.functional.pad(ahead, (0, 1)), above, below))
+    limits = torch.cat((gap, torch.zeros(2 * len(x)).double()))
+    walls = [(-float(v), 1 - float(v)) for v in x] + [(0.0, 1.0)]
+    cost = [0.0] * len(x) + [1.0]
+    solved = linprog(cost, A_ub=rows.numpy(), b_ub=limits.numpy(), bounds=walls)
+    assert solved.status == 0
+    return float(solved.fun)

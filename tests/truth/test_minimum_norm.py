@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from robustkit.attacks import build
+from robustkit.audit.attacking import attack as judge
 from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.goal import Goal
 from robustkit.threat import ThreatModel
-from tests.truth.closed_form import Known, linear, pieces
+from tests.truth.closed_form import Known, closest_in_linf, linear, pieces
 
 # How each attack is run here, and in which norms. The defaults reach the optimum too, later.
 ATTACKS = {
@@ -23,15 +24,14 @@ ATTACKS = {
     "fmn:steps=100": ("l0", "l1", "l2", "linf"),
     "ead:steps=2700,beta=0.1,weight=0.1": ("l1",),
     "min-pgd": ("l1", "l2", "linf"),
-    "min-apgd-t:steps=20,targets=2": ("l2", "linf"),
+    "min-apgd-t:steps=15,targets=1,rounds=8": ("linf",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
     "2 classes": lambda: linear(2),
-    "3 classes": lambda: linear(3),
     "4 classes, bent": lambda: linear(4, slope=0.3),
     "10 classes, all logits negative": lambda: linear(10, shift=-50.0),
-    "black and white": lambda: linear(3, black_and_white=True),
+    "3 classes, black and white": lambda: linear(3, black_and_white=True),
     "pieces": lambda: pieces(4),
 }
 
@@ -67,3 +67,34 @@ def test_the_closest_point_is_found(attack: str, norm: str, model: str) -> None:
     assert outcome.fooled.all()
     assert ratio.median() <= 1.05
     assert ratio.min() >= 1 - 1e-4, "better than the optimum: the truth is wrong"
+
+
+@pytest.mark.parametrize("attack", ["ddn:steps=100", "fmn:steps=100", "deepfool"])
+def test_a_minimum_norm_attack_answers_a_budget(attack: str) -> None:
+    """With the median distance for a budget, those closer are fooled and the others are not."""
+    it = known("2 classes")
+    distance = it.errors.distance("l2")
+    eps = float(distance.median() * 1.03)
+    result = judge(build(attack), it.model, it.x, it.y, ThreatModel("l2", eps))
+    assert result.fooled[distance <= eps / 1.03].all()
+    assert not result.fooled[distance > eps].any()
+    assert not result.lost.any()
+    assert 0 < result.fooled.sum() < len(it.x)
+
+
+def test_a_target_is_reached_on_the_shortest_way() -> None:
+    """Of three linear logits the target must exceed both others: a linear program in linf."""
+    it = known("3 classes, black and white")
+    target = (it.y + 1) % 3
+    goal = Goal(it.y, target)
+    task = Task(it.model, it.x, goal, ThreatModel("linf", 0.01), torch.arange(len(it.x)))
+    best = torch.tensor([closest_in_linf(it, row, int(target[row])) for row in range(len(it.x))])
+    for attack in ("deepfool", "fmn:steps=100", "carlini-wagner:steps=450,step_size=0.01"):
+        with it.model.frozen():
+            outcome = Engine().run(build(attack), task)
+        assert outcome.fooled.all()
+        ratio = outcome.size / best
+        assert ratio.min() > 1 - 1e-4
+        assert ratio.median() < 1.05
+        with torch.no_grad():
+            assert torch.equal(it.model(outcome.x_adv).argmax(1), target)
