@@ -1,0 +1,224 @@
+"""The loop of adversarial training: what it gains, what it survives, what it never does."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustkit.defenses.training import loop
+from robustkit.defenses.training.average import average_, copied
+from robustkit.defenses.training.guards import Probe, alarm, probe, remedy
+from robustkit.defenses.training.loop import Entry, train
+from robustkit.defenses.training.recipe import Recipe, recipe
+from robustkit.defenses.training.trainer import Trainer
+from robustkit.errors import RefusedError, UserError
+from robustkit.loading.samples import Samples
+from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
+from robustkit.zoo import load_model, load_samples
+
+THREAT = ThreatModel("linf", 0.1)
+QUICK = Recipe(objective="fgsm-rs", epochs=3, batch_size=64)
+
+
+def digits(samples: int = 400) -> Samples:
+    return load_samples("digits", split="train").take(samples)
+
+
+def weights(model: Classifier) -> list[torch.Tensor]:
+    return list(model.module.state_dict().values())
+
+
+def same(a: Classifier, b: Classifier) -> bool:
+    return all(torch.equal(*pair) for pair in zip(weights(a), weights(b), strict=True))
+
+
+class Kill:
+    """Interrupts a run once the log has so many entries."""
+
+    def __init__(self, entries: int) -> None:
+        self.left = entries
+
+    def __call__(self, entry: Entry) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_training_gains_robustness_and_leaves_the_model_alone() -> None:
+    model = load_model("digits-standard")
+    before = copied(model.module)
+    done = train(model, digits(), THREAT, QUICK)
+    assert done.status == "complete"
+    assert done.scores.robust > done.before.robust + 0.15
+    assert all(torch.equal(value, before[key]) for key, value in model.module.state_dict().items())
+    assert [entry.epoch for entry in done.log] == [1, 2, 3]
+    assert done.scores.samples == 40
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    model = load_model("digits-standard")
+    whole = train(model, digits(200), THREAT, QUICK, folder=tmp_path / "whole")
+    folder = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        train(model, digits(200), THREAT, QUICK, folder=folder, watch=Kill(2))
+    done = train(model, digits(200), THREAT, QUICK, folder=folder, resume=True)
+    assert same(done.best, whole.best)
+    assert same(done.last, whole.last)
+    assert done.log == whole.log
+    again = train(model, digits(200), THREAT, QUICK, folder=folder, resume=True)
+    assert same(again.last, whole.last)
+
+
+def test_a_run_is_neither_overwritten_nor_mistaken(tmp_path: Path) -> None:
+    model = load_model("digits-standard")
+    with pytest.raises(KeyboardInterrupt):
+        train(model, digits(200), THREAT, QUICK, folder=tmp_path, watch=Kill(1))
+    kept = (tmp_path / "training.pt").read_bytes()
+    with pytest.raises(UserError, match="without a run"):
+        train(model, digits(200), THREAT, QUICK, folder=tmp_path)
+    with pytest.raises(UserError, match="seed"):
+        train(model, digits(200), THREAT, QUICK, folder=tmp_path, seed=1, resume=True)
+    assert (tmp_path / "training.pt").read_bytes() == kept
+    (tmp_path / "training.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(RefusedError, match="checkpoint"):
+        train(model, digits(200), THREAT, QUICK, folder=tmp_path, resume=True)
+
+
+def a_probe(one_step: float, multi_step: float, **more: float) -> Probe:
+    facts = {"step": 9, "eps": 0.1, "largest_class": 0.2, "loss": 0.5, "classes": 10, **more}
+    return Probe.model_validate({"one_step": one_step, "multi_step": multi_step, **facts})
+
+
+@pytest.mark.parametrize(
+    ("seen", "best", "warm", "epochs", "expected"),
+    [
+        (a_probe(0.99, 0.02), 0.0, True, 0.5, "catastrophic overfitting"),
+        (a_probe(0.80, 0.60), 0.9, True, 5, ""),
+        (a_probe(0.60, 0.30), 0.3, False, 0.5, ""),
+        (a_probe(0.90, 0.30), 0.6, False, 0.5, "catastrophic overfitting"),
+        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 1, "collapse"),
+        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 0.5, ""),
+        (a_probe(0.1, 0.1, loss=float("nan")), 0.6, True, 0.1, "collapse"),
+    ],
+)
+def test_an_alarm_is_raised_where_it_should_be(
+    seen: Probe, best: float, warm: bool, epochs: float, expected: str
+) -> None:
+    assert alarm(seen, best=best, warm=warm, epochs=epochs) == expected
+
+
+def test_a_probe_tells_one_step_from_several() -> None:
+    # Two valleys of wrong answers: one whole step jumps over the near one, short ones fall in.
+    class Bent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = x.flatten(1)[:, 0] - 0.499
+            margin = 40 * (z.abs() - 0.05).abs() - 1
+            return torch.stack((margin, torch.zeros_like(z)), 1) * self.scale
+
+    model = Classifier(Bent())
+    trainer = Trainer(model, grey(), THREAT, Recipe(held=0.1), seed=0)
+    seen = probe(trainer.model, trainer.probed(), THREAT)
+    assert seen.one_step == 1
+    assert seen.multi_step == 0
+
+
+def grey() -> Samples:
+    return Samples.of(torch.full((80, 1, 2, 2), 0.5), torch.zeros(80, dtype=torch.int64))
+
+
+def alarming(monkeypatch: pytest.MonkeyPatch, when: dict[int, str]) -> list[int]:
+    """Make the nth probes of a run alarm; the steps that were probed."""
+    steps: list[int] = []
+
+    def fake(seen: Probe, **_: object) -> str:
+        steps.append(seen.step)
+        return when.get(len(steps), "")
+
+    monkeypatch.setattr(loop, "alarm", fake)
+    return steps
+
+
+def test_catastrophic_overfitting_rolls_back_and_climbs_the_ladder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = alarming(monkeypatch, {3: "catastrophic overfitting"})
+    done = train(load_model("digits-standard"), digits(200), THREAT, QUICK)
+    assert done.status == "complete"
+    assert [entry.objective for entry in done.log] == ["fgsm-rs", "fgsm-rs", "pgd-2", "pgd-2"]
+    assert [entry.remedy for entry in done.log] == ["", "pgd-2", "", ""]
+    assert steps == [1, 2, 3, 3, 4, 5, 6]
+
+
+def test_a_run_stops_where_no_remedy_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alarming(monkeypatch, dict.fromkeys(range(2, 99), "catastrophic overfitting"))
+    model = load_model("digits-standard")
+    done = train(model, digits(200), THREAT, QUICK, folder=tmp_path)
+    assert done.status == "catastrophic overfitting"
+    assert [entry.remedy for entry in done.log] == ["pgd-2", "pgd-at", "none is left: stopped"]
+    assert same(done.best, model)
+    again = train(model, digits(200), THREAT, QUICK, folder=tmp_path, resume=True)
+    assert (again.status, again.log) == (done.status, done.log)
+
+
+def test_a_collapse_starts_again_more_gently(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarming(monkeypatch, {2: "collapse"})
+    done = train(load_model("digits-standard"), digits(200), THREAT, QUICK)
+    alarming(monkeypatch, {})
+    plain = train(load_model("digits-standard"), digits(200), THREAT, QUICK)
+    first = next(entry for entry in done.log if not entry.alarm)
+    assert first.epoch == 1
+    assert first.rate == pytest.approx(plain.log[0].rate / 5)
+    assert first.eps < plain.log[0].eps
+
+
+def test_a_model_that_cannot_learn_is_given_up() -> None:
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    nan = Recipe(objective="pgd-2", epochs=2, lr=1e30, batch_size=64)
+    done = train(model, digits(200), THREAT, nan)
+    assert done.status == "collapse"
+    assert all(bool(value.isfinite().all()) for value in weights(done.best))
+
+
+def test_ladders_end_and_presets_know_their_budget() -> None:
+    small, large = ThreatModel.parse("linf:8/255"), ThreatModel.parse("linf:0.3")
+    assert [remedy(name, small) for name in ("fgsm-rs", "n-fgsm", "pgd-2", "pgd-at", "trades")] == [
+        "n-fgsm", "pgd-2", "pgd-at", "", "",
+    ]  # fmt: skip
+    assert remedy("fgsm-rs", large) == "pgd-2"
+    assert recipe("fast", ThreatModel.parse("l2:0.5")).objective == "pgd-2"
+    assert recipe("fast", ThreatModel.parse("linf:0.1")).objective == "fgsm-rs"
+    with pytest.raises(UserError, match="standard"):
+        recipe("magic", small)
+
+
+def test_the_average_copies_buffers_and_averages_weights() -> None:
+    module = nn.BatchNorm1d(2)
+    average = copied(module)
+    with torch.no_grad():
+        module.weight.fill_(3.0)
+        module.running_mean.fill_(5.0)  # type: ignore[union-attr]
+    average_(average, module, decay=0.5, step=1000)
+    torch.testing.assert_close(average["weight"], torch.full((2,), 2.0))
+    torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
+    module.running_mean.fill_(7.0)  # type: ignore[union-attr]
+    torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
+
+
+def test_validation_pictures_are_never_trained_on() -> None:
+    trainer = Trainer(load_model("digits-standard"), digits(200), THREAT, QUICK, seed=3)
+    held = set(trainer.held.tolist())
+    seen: set[int] = set()
+    for _ in range(trainer.epoch_steps):
+        seen |= set(trainer._batch().index.tolist())
+        trainer.step += 1
+    assert len(held) == 20
+    assert not held & seen
+    assert len(seen) == trainer.epoch_steps * trainer.batch_size
