@@ -26,6 +26,7 @@ from robustkit.attacks.ead import ead
 from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
+from robustkit.attacks.jsma import jsma
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
 from robustkit.attacks.one_pixel import one_pixel
@@ -172,6 +173,10 @@ _ROWS = (
         "2 forwards, 1 backward a step and target",
         "Croce & Hein 2020, arXiv 2003.01690, eps bisected", "adv_lib:minimal_apgd",
     ),
+    AttackInfo(
+        "jsma", jsma, ("l0",), "minimum-norm", "white-box", "1 forward and backward a pixel",
+        "Papernot et al. 2016, arXiv 1511.07528", "art:SaliencyMapMethod",
+    ),
 )  # fmt: skip
 
 
@@ -249,7 +254,7 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
-    "fmn", "hop_skip_jump", "info", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm",
+    "fmn", "hop_skip_jump", "info", "jsma", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm",
     "one_pixel", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm",
     "vmi_fgsm",
 ]  # fmt: skip

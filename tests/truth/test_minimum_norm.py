@@ -25,6 +25,7 @@ ATTACKS = {
     "ead:steps=2700,beta=0.1,weight=0.1": ("l1",),
     "min-pgd": ("l1", "l2", "linf"),
     "min-apgd-t:steps=15,targets=1,rounds=8": ("linf",),
+    "jsma:steps=30": ("l0",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
