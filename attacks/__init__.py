@@ -27,9 +27,11 @@ from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.jsma import jsma
+from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
 from robustkit.attacks.one_pixel import one_pixel
+from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.peer_names import our_suite, ours
 from robustkit.attacks.peers import PEERS, build_peer, peer_info
@@ -165,6 +167,15 @@ _ROWS = (
         "Chen et al. 2018, arXiv 1709.04114", "foolbox:EADAttack",
     ),
     AttackInfo(
+        "masked-pgd", masked_pgd, ("patch",), "fixed-budget", "white-box",
+        "1 forward and backward a step, 27 forwards for the place",
+        "Karmon et al. 2018, arXiv 1801.02608", "art:AdversarialPatchPyTorch",
+    ),
+    AttackInfo(
+        "patch-rs", patch_rs, ("patch",), "fixed-budget", "scores", "1 forward a query",
+        "Croce et al. 2022, arXiv 2006.12834", "sparse_rs:RSAttack",
+    ),
+    AttackInfo(
         "min-pgd", min_pgd, LP, "minimum-norm", "white-box", "1 forward and backward a step",
         "Madry et al. 2018, arXiv 1706.06083, eps bisected", "foolbox:L2ProjectedGradientDescentAttack",
     ),
@@ -254,7 +265,7 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
-    "fmn", "hop_skip_jump", "info", "jsma", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm",
-    "one_pixel", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm",
-    "vmi_fgsm",
+    "fmn", "hop_skip_jump", "info", "jsma", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes",
+    "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa",
+    "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

@@ -37,12 +37,19 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
     "quick": (
         "a first look in seconds: each attack alone",
         False,
-        _everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
+        {
+            **_everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
+            "patch": ("masked-pgd:steps=20", "masked-pgd:steps=20,position=random"),
+        },
     ),
     "standard": (
         "the strongest white-box pair, a look for the nearest boundary, a black box",
         True,
-        {**_everywhere(("apgd-ce", "apgd-t", *LAST)), "l1": (*WIDE, *LAST)},
+        {
+            **_everywhere(("apgd-ce", "apgd-t", *LAST)),
+            "l1": (*WIDE, *LAST),
+            "patch": ("masked-pgd:restarts=5", "patch-rs:queries=1000"),
+        },
     ),
     "blackbox": (
         "what needs no gradient: scores, then decisions alone",
@@ -50,6 +57,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         {
             **_everywhere(("square:queries=1000",)),
             "linf": ("square:queries=1000", "rays:queries=500"),
+            "patch": ("patch-rs:queries=1000",),
         },
     ),
     "autoattack": (

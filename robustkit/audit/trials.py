@@ -39,13 +39,14 @@ class Trial(NamedTuple):
 
 LONG = Trial("pgd:steps=100,loss=margin", "more steps with the margin loss")
 QUERIES = Trial("square:queries=400", "a black box that needs no gradient")
+PLACES = Trial("patch-rs:queries=400", "a black box that needs no gradient")
 SMOOTH = Trial("pgd:steps=20,eot=8,sigma=0.03", "a gradient averaged over noise")
 EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
 
 
 def choose(norm: str, findings: list[Finding]) -> list[Trial]:
     """The trials that fit a norm and what was found about the model."""
-    trials = [LONG, QUERIES]
+    trials = [LONG, QUERIES, PLACES]
     seen = {found.id for found in findings}
     if "RK-UNSTABLE" in seen:
         trials.insert(0, SMOOTH)
@@ -62,7 +63,8 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
     findings = []
     norm = standing.threat.partition(":")[0]
     seen = ring.model.access == "white-box"
-    for trial in choose(norm, found) if seen else [QUERIES]:
+    blind = [PLACES if norm == "patch" else QUERIES]
+    for trial in choose(norm, found) if seen else blind:
         survivors = _survivors(ring, standing, clean)
         if not len(survivors) or ring.late:
             break

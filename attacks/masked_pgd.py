@@ -1,0 +1,122 @@
+"""A patch for each picture: projected gradient descent inside a rectangle.
+
+LaVAN (Karmon et al. 2018, arXiv 1801.02608, algorithm 1) with signs of gradients in place of
+gradients. Deviations: the loss is the log odds instead of a difference of logits; the place is
+searched for: every place of a grid, and the place where the linearised loss gains most, is painted
+with the steepest colours and looked at in one batch; the worst is attacked, the next one with
+every restart.
+"""
+
+import torch
+from torch import Tensor
+
+from robustkit.attacks.attack import Attack, Problem, State, begin, observe
+from robustkit.attacks.parts.gradient import glance, look
+from robustkit.draws import Draws
+from robustkit.errors import UserError
+from robustkit.losses import LOSSES, Loss
+from robustkit.rectangle import Rectangle, best_place, drawn_place, placed
+
+POSITIONS = ("worst", "random", "fixed")
+
+
+def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
+    *,
+    steps: int = 50,
+    step_size: float | None = None,
+    restarts: int = 1,
+    position: str = "worst",
+    grid: int = 5,
+    row: float = 0.5,
+    column: float = 0.5,
+    loss: str = "log-odds",
+) -> Attack:
+    """PGD inside a patch; norm: patch.
+
+    `position` is "worst" (of `grid` times `grid` places), "random", or "fixed" at the shares `row`
+    and `column` of the room there is, from 0 (top, left) to 1. `step_size` is in pixel units;
+    without it, 2.5 ranges of a pixel / steps. Raises UserError for another position.
+
+    >>> masked_pgd(steps=20, position="random").steps
+    20
+    """
+    if position not in POSITIONS or grid < 1 or not (0 <= row <= 1 and 0 <= column <= 1):
+        raise UserError(
+            f"position {', '.join(POSITIONS)}, grid >= 1, row and column in [0, 1]",
+            f"position={position}, grid={grid}, row={row}, column={column}",
+            "write for example masked-pgd:position=fixed,row=0.5,column=0.5",
+        )
+    score = LOSSES[loss]
+
+    def init(problem: Problem) -> State:
+        if position == "worst":
+            start, place = _worst(problem, score, grid)
+            return begin(problem, start, (place.mask(start),))
+        shape, draws = problem.threat.shape, problem.draws.at(problem.restart)
+        if position == "random":
+            place = drawn_place(problem.x, problem.eps, draws.at(0), shape)
+        else:
+            where = torch.full_like(problem.eps, row), torch.full_like(problem.eps, column)
+            place = placed(problem.x, problem.eps, shape, where)
+        mask = place.mask(problem.x)
+        return begin(problem, torch.where(mask, _noise(problem, draws), problem.x), (mask,))
+
+    def step(problem: Problem, state: State) -> State:
+        seen = look(problem, state.x, score)
+        state = observe(problem, state, seen.logits, seen.loss)
+        low, high = problem.threat.bounds
+        length = 2.5 * (high - low) / steps if step_size is None else step_size
+        moved = (state.x + length * seen.gradient.sign()).clamp(problem.low, problem.high)
+        return state._replace(x=torch.where(state.memory[0], moved, state.x), t=state.t + 1)
+
+    def finish(problem: Problem, state: State) -> State:
+        return observe(problem, state, *glance(problem, state.x, score))
+
+    settings = {
+        "steps": steps, "restarts": restarts, "position": position, "grid": grid, "row": row,
+        "column": column, "loss": loss,
+        "step_size": "2.5 ranges/steps" if step_size is None else step_size,
+    }  # fmt: skip
+    return Attack("masked-pgd", init, step, steps, finish, restarts, settings=settings)
+
+
+def _noise(problem: Problem, draws: Draws) -> Tensor:
+    """Uniform between the lowest and the highest value that each pixel may take."""
+    drawn = draws.at(1).uniform(problem.x.shape[1:]).to(problem.x)
+    return (problem.low + (problem.high - problem.low) * drawn).clamp(problem.low, problem.high)
+
+
+def _worst(problem: Problem, loss: Loss, grid: int) -> tuple[Tensor, Rectangle]:
+    """The picture with the steepest colours in the place where they do most harm, and the place."""
+    x, shape = problem.x, problem.threat.shape
+    gradient = look(problem, x, loss).gradient
+    colours = torch.where(gradient > 0, problem.high, problem.low)
+    colours = torch.where(gradient == 0, x, colours)
+    places = _join(
+        _grid(problem, grid),
+        best_place(gradient * (colours - x), problem.eps, shape),
+    )
+    count = places.top.shape[1]
+    index = torch.arange(len(x), device=x.device).repeat_interleave(count)
+    inside = Rectangle(*(part.flatten() for part in places)).mask(x)
+    pictures = torch.where(inside, colours[index], x[index])
+    value = loss(problem.model(pictures), problem.goal.take(index)).reshape(-1, count)
+    order = value.nan_to_num().argsort(1, descending=True)
+    chosen = order[:, min(problem.restart, count - 1), None]
+    place = Rectangle(*(part.gather(1, chosen).squeeze(1) for part in places))
+    return torch.where(place.mask(x), colours, x), place
+
+
+def _grid(problem: Problem, grid: int) -> Rectangle:
+    """The places of a grid over the room there is, every part `[B, grid * grid]`."""
+    ticks = torch.linspace(0, 1, grid, device=problem.x.device)
+    pairs = torch.cartesian_prod(ticks, ticks).repeat(len(problem.x), 1)
+    eps = problem.eps.repeat_interleave(grid * grid)
+    places = placed(problem.x, eps, problem.threat.shape, (pairs[:, 0], pairs[:, 1]))
+    return Rectangle(*(part.reshape(-1, grid * grid) for part in places))
+
+
+def _join(places: Rectangle, one: Rectangle) -> Rectangle:
+    """Places `[B,P]` and one more `[B]` as `[B,P+1]`."""
+    pairs = zip(places, one, strict=True)
+    return Rectangle(*(torch.cat((many, last[:, None]), 1) for many, last in pairs))
