@@ -57,13 +57,13 @@ def conduct(
     device = choose_device(plan.device)
     if model is None:
         model = load(plan.model, device=device, **plan.loading())
+    check_attacks(plan, model)
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
     ring = _ring(plan, model, samples, progress or Silent())
     if plan.surrogate:
         ring.surrogate = load(
             plan.surrogate, arch=plan.arch, preprocess=plan.preprocess, device=device
         )
-    check_attacks(plan, model)
     with model.frozen(plan.seed):
         log = _log(plan, ring)
     log = log.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})

@@ -8,10 +8,11 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from robustkit.errors import RefusedError, UserError
+from robustkit.errors import RefusedError, ToolError, UserError
 from robustkit.loading.arrays import array_header
 from robustkit.loading.checkpoint import digest, metadata, read_restricted
 from robustkit.loading.limits import open_zip
+from robustkit.loading.onnx_graph import onnx_rows
 from robustkit.loading.scan import check_pickles, scan
 from robustkit.loading.sniff import PICKLES, Form, refuse_form, sniff
 from robustkit.records import Record
@@ -59,7 +60,7 @@ def inspect_file(path: str | Path) -> Inspection:
             dangers = scan(path, form).dangers
         tensors, facts = _content(path, form)
         loadable = True
-    except RefusedError as error:
+    except (RefusedError, ToolError) as error:
         notes.append(f"{error.got}; {error.fix}")
     return Inspection(
         path=str(path),
@@ -78,6 +79,8 @@ def _content(path: Path, form: Form) -> tuple[list[Row], dict[str, str]]:
     """Tensors and metadata of a file that may be loaded; RefusedError for any other."""
     if form == "safetensors":
         return list(_safetensors_rows(path)), metadata(path)
+    if form == "onnx":
+        return onnx_rows(path), {}
     if form == "npz":
         return list(_array_rows(path)), {}
     if form not in PICKLES:

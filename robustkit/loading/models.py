@@ -12,16 +12,18 @@ from robustkit.loading.endpoint import NOTE, Endpoint, Service, public
 from robustkit.loading.factory import call_factory, split_query
 from robustkit.loading.files import Reading, from_file
 from robustkit.loading.hubs import Found, from_hugging_face, from_timm, from_torchvision
-from robustkit.loading.sniff import refuse_form
+from robustkit.loading.onnx_graph import from_onnx
+from robustkit.loading.sniff import sniff
 from robustkit.loading.trust import NOTHING, Trust
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 
 FORMS = (
     "a file of weights, zoo:NAME, torchvision:NAME, timm:NAME, hf:ORG/NAME, "
-    "py:pkg.mod:factory or http://HOST:PORT/PATH"
+    "onnx:FILE, py:pkg.mod:factory or http://HOST:PORT/PATH"
 )
 ADDRESSES = ("http", "https")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".pt2", ".zip")
 NO_PREPROCESS = "no preprocessing was given: pixels in [0, 1] go straight into the network"
 
 
@@ -137,7 +139,8 @@ def _from_path(path: Path, reading: Reading) -> Found:
         raise UserError(
             f"a model: {FORMS}", f"{str(path)!r}, where there is nothing", "check the path"
         )
-    return from_file(path, reading)
+    # An ONNX file is a network by itself.
+    return from_file(path, reading) if reading.given or sniff(path) != "onnx" else from_onnx(path)
 
 
 def _from_python(spec: str) -> Found | Classifier:
@@ -153,6 +156,10 @@ def _from_python(spec: str) -> Found | Classifier:
 
 def _from_address(address: str, service: Service | None) -> Found:
     module = Endpoint(address, service)
+    if module.address.path.endswith(WEIGHTS):
+        raise UserError(
+            f"a model: {FORMS}", f"{address!r}, a file to download", "download it, give the file"
+        )
     shown = public(module.address)
     where = f"asked at {shown}; what answers there can change without a trace"
     return Found(module, module.address.netloc, shown, notes=[where, NOTE], access="scores")
@@ -165,7 +172,10 @@ def _from_zoo(name: str) -> Classifier:
 
 
 def _from_onnx(name: str) -> Found:
-    raise refuse_form("onnx", Path(name))
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError("an ONNX file", f"{name!r}, where there is none", "check the path")
+    return from_onnx(path)
 
 
 _SCHEMES: dict[str, Callable[[str], Found | Classifier]] = {

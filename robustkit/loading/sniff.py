@@ -78,8 +78,8 @@ _REFUSALS: dict[Form, tuple[str, str]] = {
     "zip": ("a zip archive without PyTorch weights in it", "unpack it and give the file inside"),
     "tar": ("a tar archive, as PyTorch wrote before 0.4 or as a tool packed it", _RESAVE),
     "onnx": (
-        "an ONNX file, which is not supported yet",
-        "convert it to PyTorch and save the state dict; gradients need a PyTorch module",
+        "an ONNX file, which is a network by itself",
+        "give it alone, without --arch",
     ),
     "hdf5": ("an HDF5 file, as Keras writes", "convert the weights to PyTorch"),
     "gguf": ("a GGUF file", "give the PyTorch or safetensors weights it was made from"),

@@ -275,7 +275,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "torchscript": (scripted(), r"TorchScript archive, which is a program"),
     "torch-export": (exported(), r"torch\.export archive"),
     "tar": (tarred(), r"a tar archive"),
-    "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x031.0:\x00", r"ONNX file, which is not supported"),
+    "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x031.0:\x00", r"ONNX file"),
     "keras": (b"\x89HDF\r\n\x1a\n" + bytes(100), r"HDF5"),
     "gguf": (b"GGUF\x03\x00\x00\x00", r"GGUF"),
     "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(40), r"TensorFlow Lite"),

@@ -193,7 +193,7 @@ def test_modules_and_classifiers_pass_through(net: nn.Module) -> None:
         load(model, preprocess="imagenet")
     with pytest.raises(UserError, match="file only"):
         load("zoo:digits-standard", arch=ARCH)
-    with pytest.raises(RefusedError, match="ONNX"):
+    with pytest.raises(UserError, match="an ONNX file"):
         load("onnx:model.onnx")
 
 
