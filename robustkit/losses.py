@@ -17,6 +17,10 @@ def _of_label(logits: Tensor, goal: Goal) -> Tensor:
     return logits.gather(1, goal.label[:, None]).squeeze(1)
 
 
+def _towards(goal: Goal, label: Tensor, others: Tensor) -> Tensor:
+    return others - label if goal.target is None else label - others
+
+
 def margin(logits: Tensor, goal: Goal) -> Tensor:
     """Difference of logits (Carlini & Wagner 2017, f6): positive exactly when the goal is reached.
 
@@ -24,8 +28,7 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
     >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), Goal(torch.tensor([0])))
     tensor([-1.])
     """
-    other = rivals(logits, goal.label).amax(1)
-    return goal.sign * (_of_label(logits, goal) - other)
+    return _towards(goal, _of_label(logits, goal), rivals(logits, goal.label).amax(1))
 
 
 def log_odds(logits: Tensor, goal: Goal) -> Tensor:
@@ -34,8 +37,7 @@ def log_odds(logits: Tensor, goal: Goal) -> Tensor:
     Its gradient has the direction of cross-entropy's at every point, and it does not vanish when
     p rounds to one: the difference between a masked model and a robust one.
     """
-    other = rivals(logits, goal.label).logsumexp(1)
-    return goal.sign * (_of_label(logits, goal) - other)
+    return _towards(goal, _of_label(logits, goal), rivals(logits, goal.label).logsumexp(1))
 
 
 def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:

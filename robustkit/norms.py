@@ -63,7 +63,7 @@ def _project_linf(delta: Tensor, eps: Tensor, box: Box) -> Tensor:
 
 
 def _steepest_linf(gradient: Tensor, eps: Tensor, box: Box | None) -> Tensor:
-    step = gradient.sign() * spread(eps, gradient)
+    step = gradient.sign().mul_(spread(eps, gradient))
     return step if box is None else step.clamp(*box)
 
 

@@ -37,7 +37,7 @@ def climb(
         seen = source(problem, state)
         state = observe(problem, state, seen.logits, seen.loss)
         way, memory = direction.turn(problem, state, seen.gradient)
-        x = problem.project(state.x + ascent(problem, state.x, way, length(problem)))
+        x = problem.project(ascent(problem, state.x, way, length(problem)).add_(state.x))
         return state._replace(x=x, t=state.t + 1, memory=memory)
 
     def finish(problem: Problem, state: State) -> State:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks import bim, build, fgsm, pgd
-from robustkit.attacks.attack import Attack, Problem, State, begin, observe
+from robustkit.attacks.attack import Attack, Problem, State, begin, observe, pick
 from robustkit.audit.device import choose_batch_size, choose_device, halving
 from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.audit.referee import eight_bit, rule
@@ -190,3 +190,10 @@ def test_settings_are_read_as_what_they_are() -> None:
     for wrong in ("pgdd", "pgd:stepz=3", "pgd:steps=many", "pgd:random_start=no", "pgd:name=x"):
         with pytest.raises(UserError):
             build(wrong)
+
+
+def test_pictures_are_picked_bit_for_bit() -> None:
+    x, y = torch.randn(64, 3, 5, 7) * 1e3, torch.randn(64, 3, 5, 7) * 1e-7
+    rows = torch.arange(64) % 3 == 0
+    expected = torch.where(rows[:, None, None, None], x, y)
+    assert torch.equal(pick(rows, x, y), expected)
