@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "attack": ("robustkit.verbs.attack", "Write adversarial examples of a model to files."),
     "flip": ("robustkit.verbs.flip", "Turn one picture into another class, and show how."),
     "demo": ("robustkit.verbs.demo", "Audit the two models that come with robustkit."),
+    "harden": ("robustkit.verbs.harden", "Train a model against attacks; audit what it won."),
     "compare": ("robustkit.verbs.compare", "Compare runs sample by sample; fail on a drop."),
     "report": ("robustkit.verbs.report", "Render a finished run in another format."),
     "explain": ("robustkit.verbs.explain", "Say what a finding means and what to do about it."),

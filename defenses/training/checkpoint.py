@@ -1,5 +1,6 @@
 """A run on the disk: whole or not at all, and read without running what is in it."""
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -33,6 +34,15 @@ def write(folder: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(folder / NAME, buffer.getvalue())
+
+
+def digest(content: bytes) -> str:
+    """The sha256 of weights as a file holds them.
+
+    >>> digest(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(content).hexdigest()
 
 
 def read(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:

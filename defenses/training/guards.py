@@ -25,6 +25,8 @@ GAP = 0.25
 DROP = 0.15
 MEMORISED = 0.15
 """From this gap of robust accuracy between training and validation on, a run warns."""
+SLOW = 2
+"""Epochs in which a model may still be guessing: from scratch, it first has to find a start."""
 PIECE = 256
 STEPS = 10
 
@@ -102,11 +104,11 @@ def alarm(now: Probe, *, best: float, warm: bool, epochs: float) -> Alarm:
 
     At full eps (`warm`), FGSM 25 points above PGD is enough; while eps still grows, robustness
     falls by itself, so PGD must also have lost 15 points. A model that answers one class to more
-    than 90 % with a loss within 2 % of guessing has collapsed, `epochs` >= 1 into the run; one
+    than 90 % with a loss within 2 % of guessing has collapsed, two `epochs` into the run; one
     whose loss is not finite has at any time.
     """
     guessing = now.loss >= 0.98 * log(max(2, now.classes)) and now.largest_class > 0.9
-    if not isfinite(now.loss) or (guessing and epochs >= 1):
+    if not isfinite(now.loss) or (guessing and epochs >= SLOW):
         return "collapse"
     gap = now.one_step - now.multi_step > GAP
     if gap and (warm or now.multi_step < best - DROP):

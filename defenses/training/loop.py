@@ -163,7 +163,7 @@ class _Run:
         """Validate the average, keep it if it is the best so far, and save."""
         trainer = self.trainer
         scores = validate(trainer.average, trainer.pictures(trainer.held), trainer.threat)
-        if (scores.robust, scores.clean) > (self.scores.robust, self.scores.clean):
+        if self._worth(scores) > self._worth(self.scores):
             self.scores, self.best = scores, copied(trainer.average.module)
         memorised = trainer.eps_share == 1 and seen.multi_step - scores.robust > MEMORISED
         if trainer.progress >= 1:
@@ -174,6 +174,11 @@ class _Run:
         self.log.append(entry)
         self._save()
         self.watch(entry)
+
+    def _worth(self, scores: Scores) -> tuple[bool, float, float]:
+        """What makes an epoch better: clean accuracy within its limit, then robust, then clean."""
+        drop = self.before.clean - scores.clean
+        return drop <= self.trainer.recipe.max_clean_drop + 1e-9, scores.robust, scores.clean
 
     def _entry(self, seen: Probe, **more: Any) -> Entry:
         trainer = self.trainer

@@ -18,7 +18,8 @@ class Recipe(Record):
     `lr` is the peak of the schedule. `warm_up` is the share of the run over which eps grows from
     0: without it large budgets end in a constant answer. `shift` moves pictures by up to that many
     pixels, `flip` mirrors half of them. `ema` is the decay of the averaged weights, which are the
-    ones that are measured and shipped. `held` is the share of the data that validation takes.
+    ones that are measured and shipped. `held` is the share of the data that validation takes. An
+    epoch that lost more clean accuracy than `max_clean_drop` there is the best only where all did.
     """
 
     objective: str = "pgd-at"
@@ -33,6 +34,7 @@ class Recipe(Record):
     flip: bool = False
     ema: float = 0.995
     held: float = 0.1
+    max_clean_drop: float = 1.0
 
     def eps_share(self, progress: float) -> float:
         """The share of eps to train with after `progress` in [0, 1] of the run.

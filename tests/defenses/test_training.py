@@ -98,8 +98,8 @@ def a_probe(one_step: float, multi_step: float, **more: float) -> Probe:
         (a_probe(0.80, 0.60), 0.9, True, 5, ""),
         (a_probe(0.60, 0.30), 0.3, False, 0.5, ""),
         (a_probe(0.90, 0.30), 0.6, False, 0.5, "catastrophic overfitting"),
-        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 1, "collapse"),
-        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 0.5, ""),
+        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 2, "collapse"),
+        (a_probe(0.1, 0.1, loss=2.30, largest_class=1.0), 0.6, True, 1, ""),
         (a_probe(0.1, 0.1, loss=float("nan")), 0.6, True, 0.1, "collapse"),
     ],
 )

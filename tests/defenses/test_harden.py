@@ -1,0 +1,124 @@
+"""`robustkit harden`, end to end on the zoo, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import robustkit as rk
+from robustkit.defenses.training.guards import Scores
+from robustkit.defenses.training.loop import Training
+from robustkit.defenses.training.pace import within
+from robustkit.errors import UserError
+from robustkit.threat import ThreatModel
+from robustkit.verbs.hardening import objections, split
+from robustkit.zoo import load_model, load_samples
+
+Run = Callable[..., Result]
+QUICK = (
+    "harden", "zoo:digits-standard", "--threat", "linf:0.1", "--attack", "pgd", "--samples", "60",
+    "--out", "made", "--json",
+)  # fmt: skip
+
+
+def test_a_model_is_hardened_end_to_end(run: Run, tmp_path: Path) -> None:
+    facts = json.loads(run(*QUICK, "--recipe", "fast", "--epochs", "2").stdout)
+    assert facts["hardened"]
+    assert facts["after"]["robust_accuracy"] > facts["before"]["robust_accuracy"] + 0.1
+    assert facts["comparison"]["gained"] > facts["comparison"]["lost"]
+    made = tmp_path / "made"
+    weights = made / "hardened.safetensors"
+    model = rk.load(weights, arch="robustkit.zoo.nets:digits_net")
+    samples = load_samples("digits").take(60)
+    right = model(samples.x).argmax(1) == samples.y
+    assert int(right.sum()) / 60 == pytest.approx(facts["after"]["clean_accuracy"])
+    text = (made / "MODEL-CARD.md").read_text()
+    assert "# Hardened: zoo:digits-standard under linf:0.1" in text
+    assert all((made / name / "audit.json").exists() for name in ("before", "after"))
+    before = weights.read_bytes()
+    assert "--resume" in run(*QUICK, code=2).stderr
+    assert weights.read_bytes() == before
+    assert "recipe" in run(*QUICK, "--recipe", "pgd-at", "--resume", code=2).stderr
+    again = json.loads(run(*QUICK, "--recipe", "fast", "--epochs", "2", "--resume").stdout)
+    assert again["after"] == facts["after"]
+    assert weights.read_bytes() == before
+
+
+def test_a_model_that_gained_nothing_is_not_called_hardened(run: Run, tmp_path: Path) -> None:
+    words = [word if word != "linf:0.1" else "linf:0" for word in QUICK]
+    facts = json.loads(run(*words, "--recipe", "fgsm-rs", "--epochs", "1", code=1).stdout)
+    assert not facts["hardened"]
+    assert "did not rise in validation" in facts["reasons"][0]
+    assert not (tmp_path / "made/hardened.safetensors").exists()
+    assert (tmp_path / "made/candidate.safetensors").exists()
+    assert "NOT hardened" in (tmp_path / "made/MODEL-CARD.md").read_text()
+
+
+def scores(clean: float, robust: float) -> Scores:
+    return Scores(clean=clean, robust=robust, samples=100)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((0.9, 0.1), (0.85, 0.5), []),
+        ((0.9, 0.1), (0.80, 0.5), []),
+        ((0.9, 0.1), (0.79, 0.5), ["clean accuracy fell in validation"]),
+        ((0.9, 0.1), (0.9, 0.1), ["did not rise in validation"]),
+        ((0.9, 0.1), (0.5, 0.0), ["did not rise", "clean accuracy fell"]),
+    ],
+)
+def test_robustness_must_rise_and_clean_accuracy_stay(
+    before: tuple[float, float], after: tuple[float, float], expected: list[str]
+) -> None:
+    model = load_model("digits-standard")
+    done = Training("complete", (), scores(*before), scores(*after), model, model)
+    log = rk.audit(model, load_samples("digits").take(20), "linf:0.1", attacks=["fgsm"])
+    better = log.threats[0].model_copy(update={"robust_accuracy": 1.0})
+    found = objections(done, log, log.model_copy(update={"threats": (better,)}), limit=0.1)
+    assert len(found) == len(expected)
+    assert all(part in reason for part, reason in zip(expected, found, strict=True))
+    assert "in the audit" in objections(done, log, log, limit=0.1)[-1]
+
+
+def test_the_audit_never_sees_what_was_trained_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "some.npz"
+    np.savez(path, x=rng.integers(0, 255, (50, 3, 8, 8), np.uint8), y=np.arange(50) % 5)
+    known, others = split(str(path), None, seed=1)
+    assert (len(known), len(others)) == (40, 10)
+    assert not set(known.ids) & set(others.ids)
+    assert split(str(path), None, seed=2)[1].ids != others.ids
+    with pytest.raises(UserError, match="held-out"):
+        split(str(path), str(path), seed=1)
+    zoo = split("zoo:digits", None, seed=0)
+    assert not set(zoo[0].ids) & set(zoo[1].ids)
+
+
+def test_a_budget_chooses_the_recipe() -> None:
+    model, data = load_model("digits-standard"), load_samples("digits", split="train").take(300)
+    threat = ThreatModel.parse("linf:0.05")
+    short = within(0.01, model, data, threat, name=None)
+    assert (short.objective, short.epochs) == ("n-fgsm", 1)
+    long = within(10_000, model, data, threat, name=None)
+    assert (long.objective, long.epochs) == ("pgd-at", 60)
+    assert within(0.01, model, data, threat, name="trades").objective == "trades"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "magic"], "a recipe"),
+        (["--max-clean-drop", "5"], "max-clean-drop"),
+        (["--epochs", "0"], "one epoch"),
+        (["--epochs", "3", "--budget", "1m"], "leave one"),
+        (["--resume"], "--out"),
+    ],
+)
+def test_wrong_flags_are_told_before_anything_is_loaded(
+    run: Run, words: list[str], message: str
+) -> None:
+    assert message in run("harden", "zoo:digits-standard", *words, code=2).stderr
