@@ -33,7 +33,11 @@ def from_onnx(path: Path) -> Found:
     model = read_onnx(path)
     graph = model.graph
     unknown = sorted({node.op_type for node in graph.node} - OPERATORS.keys())
-    notes = check_values(_weights(graph), name=path.name)
+    try:
+        weights = _weights(graph)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+    notes = check_values(weights, name=path.name)
     if len(graph.output) > 1:
         notes.append(f"{len(graph.output)} outputs; the first, {graph.output[0].name}, is used")
     if unknown:
@@ -42,7 +46,10 @@ def from_onnx(path: Path) -> Found:
         return Found(
             module, path.stem, str(path), notes=notes, sha256=digest(path), access="scores"
         )
-    converted = Converted(model)
+    try:
+        converted = Converted(model)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from None
     notes.append(f"converted from ONNX: {len(graph.node)} operators, opset {converted.opset}")
     if converted.batch > 1:
         notes.append(f"exported for batches of {converted.batch}; taken to hold for any")
@@ -144,11 +151,14 @@ class Converted(nn.Module):
         values[""] = None
         values[self._input] = x.permute(0, 2, 3, 1) if self._last else x
         for kind, inputs, outputs, attributes in self._steps:
-            given = [values[name] for name in inputs]
+            given = [values.get(name) for name in inputs]
             if kind in ("Reshape", "Expand") and self.batch not in (0, len(x)):
                 given = self._free_batch(given, len(x))
             call = Call(given, {**attributes, "outputs": len(outputs)}, self.opset)
-            found = OPERATORS[kind](call)
+            try:
+                found = OPERATORS[kind](call)
+            except (LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
+                raise RuntimeError(f"{kind} of the ONNX file: {error}") from error
             parts = (found,) if isinstance(found, Tensor) else found
             # What only training uses has a name and no value.
             values.update(zip(outputs, parts, strict=False))

@@ -81,16 +81,23 @@ def _conv(call: Call) -> Tensor:
 
 def _pool(call: Call, *, largest: bool) -> Tensor:
     x, kernel = call.at(0), call.get("kernel_shape")
-    if len(kernel) != 2 or call.get("ceil_mode", 0) or max(call.get("dilations", [1])) > 1:
-        raise NotImplementedError("pooling that is not plain and in two dimensions")
+    if len(kernel) != 2:
+        raise NotImplementedError("pooling in other than two dimensions")
     pads, strides = _pads(call, x, kernel), call.get("strides", [1, 1])
+    spread, up = call.get("dilations", [1, 1]), bool(call.get("ceil_mode", 0))
+    outside = bool(call.get("count_include_pad", 0))
+    left, right, top, bottom = pads
+    if (left, top) == (right, bottom) and 2 * top <= kernel[0] and 2 * left <= kernel[1]:
+        sides = (top, left)
+    elif up or not (largest or outside):
+        raise NotImplementedError("pooling with uneven padding that is not plain")
+    else:
+        x, sides = functional.pad(x, pads, value=-torch.inf if largest else 0.0), (0, 0)
     if largest:
-        return functional.max_pool2d(functional.pad(x, pads, value=-torch.inf), kernel, strides)
-    mean = functional.avg_pool2d(functional.pad(x, pads), kernel, strides)
-    if not any(pads) or call.get("count_include_pad", 0):
-        return mean
-    share = functional.avg_pool2d(functional.pad(torch.ones_like(x), pads), kernel, strides)
-    return mean / share
+        return functional.max_pool2d(x, kernel, strides, sides, spread, up)
+    if max(spread) > 1:
+        raise NotImplementedError("averages over a dilated window")
+    return functional.avg_pool2d(x, kernel, strides, sides, up, outside)
 
 
 def _gemm(call: Call) -> Tensor:

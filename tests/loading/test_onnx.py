@@ -1,5 +1,6 @@
 """ONNX files: converted to PyTorch with gradients, else asked as a black box; never unsafe."""
 
+import contextlib
 import json
 import warnings
 from pathlib import Path
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustkit.cli import cli
-from robustkit.errors import RefusedError, UserError
+from robustkit.errors import RefusedError, RobustkitError, UserError
 from robustkit.loading import inspect_file, load
 from robustkit.loading.onnx_operators import OPERATORS, Call
 from robustkit.zoo import load_model
@@ -188,6 +191,32 @@ def test_a_file_that_ends_early_is_refused(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(RefusedError, match="complete ONNX file"):
         load(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), max_size=4))
+def test_flipped_bytes_are_loaded_or_refused(tmp_path_factory, places) -> None:
+    folder = tmp_path_factory.mktemp("flipped")
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["z"], kernel_shape=[1, 1]),
+             onnx.helper.make_node("Flatten", ["z"], ["y"])]  # fmt: skip
+    path = make(folder / "m.onnx", nodes, {"w": np.ones((2, 3, 1, 1), dtype=np.float32)})
+    content = bytearray(path.read_bytes())
+    for at, change in places:
+        content[at % len(content)] ^= change
+    path.write_bytes(content)
+    with contextlib.suppress(RobustkitError):
+        model = load(f"onnx:{path}")
+        with contextlib.suppress(RuntimeError, RobustkitError):
+            model(torch.rand(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("kind", [nn.MaxPool2d, nn.AvgPool2d])
+def test_pooling_rounds_as_it_was_told(tmp_path: Path, kind, up: bool) -> None:
+    pool = nn.Sequential(kind(3, stride=2, padding=1, ceil_mode=up), nn.Flatten()).eval()
+    x = torch.rand(2, 3, 8, 7)
+    model = load(export(pool, tmp_path / "pool.onnx", x))
+    torch.testing.assert_close(model(x), pool(x))
 
 
 def test_inspection_lists_the_weights(net: nn.Module, tmp_path: Path) -> None:

@@ -46,19 +46,20 @@ def outcomes(log: AuditLog) -> list[tuple[str, str, str]]:
     return [(sample.id, sample.outcome, sample.attack) for sample in log.samples]
 
 
-def test_out_of_memory_at_every_step_changes_no_verdict(tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_out_of_memory_at_every_step_changes_no_verdict(apart: int) -> None:
     log, calls = audited(0)
     assert calls > 30
     assert {attack.batch_size for attack in log.threats[0].attacks} == {32}
     halved = 0
-    for fails_at in range(1, calls + 1):
+    for fails_at in range(1, calls + 1, apart):
         short, _ = audited(fails_at)
         assert outcomes(short) == outcomes(log), f"call {fails_at}"
         assert [finding.id for finding in short.findings] == [f.id for f in log.findings]
         sizes = [attack.batch_size for attack in short.threats[0].attacks]
         assert sorted(sizes) in ([32, 32, 32], [16, 32, 32]), "only that unit is halved"
         halved += 16 in sizes
-    assert halved >= 10, "the attacks themselves were met"
+    assert halved >= 10 / apart, "the attacks themselves were met"
 
 
 def test_the_report_of_a_run_says_with_which_batch(tmp_path: Path) -> None:
