@@ -86,12 +86,19 @@ def test_apgd_agrees_where_it_was_measured_alone(reference: Path) -> None:
     [(PROVABLE, 0.735), (LENET, 0.905), (SDP, 0.505)],
     ids=lambda v: str(v)[:28],
 )
-def test_apgd_with_targets_agrees(reference: Path, row: Row, expected: float) -> None:
-    """APGD-CE then APGD-T on the first 200 pictures."""
+def test_apgd_with_targets_agrees(
+    reference: Path, row: Row, expected: float, tmp_path: Path
+) -> None:
+    """APGD-CE then APGD-T on the first 200 pictures.
+
+    Two pictures more or less: over three seeds small-provable gave 0.745, 0.730, 0.735 here and
+    0.735, 0.740, 0.745 with the reference implementation.
+    """
+    suite = tmp_path / "apgd.toml"
+    suite.write_text('attacks = ["apgd-ce", "apgd-t"]')
     row = row._replace(samples=200)
-    log = audited(reference, row, "", suite="standard", trials=False)
-    apgd = next(a for a in log.threats[0].attacks if a.name.startswith("apgd-t"))
-    assert abs(apgd.robust_accuracy_so_far - expected) <= 0.010
+    log = audited(reference, row, "", suite=str(suite), trials=False)
+    assert abs(log.robust_accuracy - expected) <= 2.5 / 200
 
 
 def test_a_masked_model_is_not_believed(reference: Path) -> None:
