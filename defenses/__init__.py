@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from robustkit.defenses.smoothing import certify
 from robustkit.defenses.training.objectives import OBJECTIVES
 
 
@@ -47,4 +48,10 @@ def catalogue() -> dict[str, DefenseInfo]:
     'training'
     """
     rows = [DefenseInfo(name, OBJECTIVES[name], "training", *_PAPERS[name]) for name in _PAPERS]
+    rows.append(
+        DefenseInfo(
+            "randomized-smoothing", certify, "certificate", "10 100 forwards a picture",
+            "Cohen et al. 2019, arXiv 1902.02918",
+        )
+    )  # fmt: skip
     return {row.name: row for row in rows}
