@@ -36,6 +36,7 @@ _PAPERS = {
     "fgsm-rs": ("2 forwards and backwards", "Wong et al. 2020, arXiv 2001.03994"),
     "n-fgsm": ("2 forwards and backwards", "de Jorge et al. 2022, arXiv 2202.01181"),
     "trades": ("13 forwards, 12 backwards", "Zhang et al. 2019, arXiv 1901.08573"),
+    "gaussian": ("1 forward and backward", "Cohen et al. 2019, arXiv 1902.02918"),
     "mart": ("12 forwards and backwards", "Wang et al. 2020, ICLR"),
 }
 

@@ -107,8 +107,7 @@ def alarm(now: Probe, *, best: float, warm: bool, epochs: float) -> Alarm:
     than 90 % with a loss within 2 % of guessing has collapsed, two `epochs` into the run; one
     whose loss is not finite has at any time.
     """
-    guessing = now.loss >= 0.98 * log(max(2, now.classes)) and now.largest_class > 0.9
-    if not isfinite(now.loss) or (guessing and epochs >= SLOW):
+    if not isfinite(now.loss) or (guessing(now) and epochs >= SLOW):
         return "collapse"
     gap = now.one_step - now.multi_step > GAP
     if gap and (warm or now.multi_step < best - DROP):
@@ -116,8 +115,13 @@ def alarm(now: Probe, *, best: float, warm: bool, epochs: float) -> Alarm:
     return ""
 
 
+def guessing(now: Probe) -> bool:
+    """Whether the model gives one answer to nearly everything, and knows no more than chance."""
+    return now.loss >= 0.98 * log(max(2, now.classes)) and now.largest_class > 0.9
+
+
 def remedy(objective: str, threat: ThreatModel) -> str:
-    """The next rung of the ladder after catastrophic overfitting: more noise, then more steps.
+    """The next rung of the ladder when one step was not enough: more noise, then more steps.
 
     "" where there is none left. Noise helps at small linf budgets only.
 

@@ -89,6 +89,12 @@ def noisy(*, spread: float) -> Craft:
     return craft
 
 
+def gaussian_noise(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
+    """Pictures with Gaussian noise of deviation eps, which may leave the bounds; no attack."""
+    draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
+    return batch.x + float(threat.eps) * draws.normal(batch.x.shape[1:]).to(batch.x)
+
+
 def divergent(*, steps: int) -> Craft:
     """Ascent on KL(p(x) || p(x_adv)) from x plus noise of deviation 0.001 (Zhang et al. 2019)."""
 

@@ -17,6 +17,7 @@ from robustkit.defenses.training.guards import (
     Probe,
     Scores,
     alarm,
+    guessing,
     probe,
     remedy,
     validate,
@@ -145,8 +146,9 @@ class _Run:
         entry = self._entry(seen, alarm=found)
         if found == "collapse":
             trainer.falls += 1
-            cure = "from the start, lr / 5, slower eps" if trainer.falls <= MOST_FALLS else ""
-            kept, following = self.start, trainer.objective
+            following = remedy(trainer.objective, trainer.threat) or trainer.objective
+            gentler = f"from the start with {following}, lr / 5, slower eps"
+            cure, kept = gentler if trainer.falls <= MOST_FALLS else "", self.start
         else:
             cure = following = remedy(trainer.objective, trainer.threat)
             kept = self.healthy
@@ -163,7 +165,7 @@ class _Run:
         """Validate the average, keep it if it is the best so far, and save."""
         trainer = self.trainer
         scores = validate(trainer.average, trainer.pictures(trainer.held), trainer.threat)
-        if self._worth(scores) > self._worth(self.scores):
+        if not guessing(seen) and self._worth(scores) > self._worth(self.scores):
             self.scores, self.best = scores, copied(trainer.average.module)
         memorised = trainer.eps_share == 1 and seen.multi_step - scores.robust > MEMORISED
         if trainer.progress >= 1:

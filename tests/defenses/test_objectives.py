@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustkit.defenses import catalogue
-from robustkit.defenses.training.inner import Batch, divergent, noisy, steep, still
+from robustkit.defenses.training.inner import Batch, divergent, gaussian_noise, noisy, steep, still
 from robustkit.defenses.training.objectives import OBJECTIVES, objective, trades
 from robustkit.errors import UserError
 from robustkit.model import Classifier
@@ -60,6 +60,13 @@ def test_noisy_fgsm_is_the_noise_and_one_whole_step() -> None:
     assert noise.abs().max() > 0.19
     assert noise.mean().abs() < 0.03
     assert (x_adv - batch.x).abs().max() > 0.25
+
+
+def test_gaussian_noise_has_the_deviation_of_the_budget() -> None:
+    batch = a_batch(torch.full((64, 1, 8, 8), 0.5), torch.zeros(64, dtype=torch.int64))
+    noise = gaussian_noise(normed(), batch, ThreatModel("l2", 0.5)) - batch.x
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.05)
+    assert noise.mean().abs() < 0.03
 
 
 def test_the_divergence_attack_leaves_what_the_model_believes() -> None:

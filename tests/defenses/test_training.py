@@ -8,7 +8,7 @@ from torch import nn
 
 from robustkit.defenses.training import loop
 from robustkit.defenses.training.average import average_, copied
-from robustkit.defenses.training.guards import Probe, alarm, probe, remedy
+from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy
 from robustkit.defenses.training.loop import Entry, train
 from robustkit.defenses.training.recipe import Recipe, recipe
 from robustkit.defenses.training.trainer import Trainer
@@ -177,6 +177,7 @@ def test_a_collapse_starts_again_more_gently(monkeypatch: pytest.MonkeyPatch) ->
     assert first.epoch == 1
     assert first.rate == pytest.approx(plain.log[0].rate / 5)
     assert first.eps < plain.log[0].eps
+    assert (plain.log[0].objective, first.objective) == ("fgsm-rs", "pgd-2")
 
 
 def test_a_model_that_cannot_learn_is_given_up() -> None:
@@ -185,6 +186,15 @@ def test_a_model_that_cannot_learn_is_given_up() -> None:
     done = train(model, digits(200), THREAT, nan)
     assert done.status == "collapse"
     assert all(bool(value.isfinite().all()) for value in weights(done.best))
+
+
+def test_a_guess_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert guessing(a_probe(0.1, 0.1, loss=2.30, largest_class=1.0))
+    assert not guessing(a_probe(0.1, 0.1, loss=2.30, largest_class=0.5))
+    assert not guessing(a_probe(0.1, 0.1, loss=1.0, largest_class=1.0))
+    model = load_model("digits-standard")
+    monkeypatch.setattr(loop, "guessing", lambda seen: True)
+    assert same(train(model, digits(200), THREAT, QUICK).best, model)
 
 
 def test_ladders_end_and_presets_know_their_budget() -> None:
