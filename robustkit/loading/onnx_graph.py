@@ -33,11 +33,7 @@ def from_onnx(path: Path) -> Found:
     model = read_onnx(path)
     graph = model.graph
     unknown = sorted({node.op_type for node in graph.node} - OPERATORS.keys())
-    try:
-        weights = _weights(graph)
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from None
-    notes = check_values(weights, name=path.name)
+    notes = check_values(_checked_weights(graph, path), name=path.name)
     if len(graph.output) > 1:
         notes.append(f"{len(graph.output)} outputs; the first, {graph.output[0].name}, is used")
     if unknown:
@@ -102,8 +98,15 @@ def _refuse_custom(model: Any, path: Path) -> None:
 
 def onnx_rows(path: Path) -> list[tuple[str, str, tuple[int, ...]]]:
     """Name, type and shape of every weight in the file."""
-    weights = _weights(read_onnx(path).graph)
+    weights = _checked_weights(read_onnx(path).graph, path)
     return [(n, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in weights.items()]
+
+
+def _checked_weights(graph: Any, path: Path) -> dict[str, Tensor]:
+    try:
+        return _weights(graph)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from None
 
 
 def _weights(graph: Any) -> dict[str, Tensor]:

@@ -204,6 +204,7 @@ def test_flipped_bytes_are_loaded_or_refused(tmp_path_factory, places) -> None:
     for at, change in places:
         content[at % len(content)] ^= change
     path.write_bytes(content)
+    inspect_file(path)
     with contextlib.suppress(RobustkitError):
         model = load(f"onnx:{path}")
         with contextlib.suppress(RuntimeError, RobustkitError):
