@@ -60,6 +60,16 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "patch": ("patch-rs:queries=1000",),
         },
     ),
+    "minimum-norm": (
+        "the smallest perturbations, and who falls within the budget",
+        True,
+        {
+            "linf": ("fmn:steps=200", "pdpgd:steps=200"),
+            "l2": ("ddn:steps=200", "fmn:steps=200"),
+            "l1": ("pdpgd:steps=300", "fmn:steps=200"),
+            "l0": ("sigma-zero:steps=300", "fmn:steps=200"),
+        },
+    ),
     "autoattack": (
         "AutoAttack, standard version (Croce & Hein 2020; l1: 2021)",
         True,

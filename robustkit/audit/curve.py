@@ -13,7 +13,7 @@ from robustkit.audit.statistics import clopper_pearson
 from robustkit.records import CurvePoint
 from robustkit.threat import ThreatModel
 
-ATTACKS = {"linf": "pdpgd", "l2": "pdpgd", "l1": "pdpgd", "l0": "sigma-zero"}
+ATTACKS = {"linf": "fmn", "l2": "ddn", "l1": "pdpgd", "l0": "sigma-zero"}
 POINTS = 10
 REACH = 2.0
 """How far the curve goes, as a multiple of the threat's own budget."""
