@@ -27,6 +27,7 @@ from robustkit.attacks.fab import fab, fab_t
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.jsma import jsma
+from robustkit.attacks.lbfgs import lbfgs
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
@@ -188,6 +189,10 @@ _ROWS = (
         "jsma", jsma, ("l0",), "minimum-norm", "white-box", "1 forward and backward a pixel",
         "Papernot et al. 2016, arXiv 1511.07528", "art:SaliencyMapMethod",
     ),
+    AttackInfo(
+        "lbfgs", lbfgs, ("l2",), "minimum-norm", "white-box", "1 forward and backward a step",
+        "Szegedy et al. 2014, arXiv 1312.6199", "cleverhans:LBFGS",
+    ),
 )  # fmt: skip
 
 
@@ -265,7 +270,7 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
-    "fmn", "hop_skip_jump", "info", "jsma", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes",
-    "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd", "rays", "si_ni_fgsm", "sigma_zero", "spsa",
-    "square", "ti_fgsm", "vmi_fgsm",
+    "fmn", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_pgd", "mi_fgsm", "min_apgd_t",
+    "min_pgd", "nes", "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd", "rays", "si_ni_fgsm",
+    "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
 ]  # fmt: skip

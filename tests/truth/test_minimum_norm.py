@@ -26,6 +26,7 @@ ATTACKS = {
     "min-pgd": ("l1", "l2", "linf"),
     "min-apgd-t:steps=15,targets=1,rounds=8": ("linf",),
     "jsma:steps=30": ("l0",),
+    "lbfgs:steps=300": ("l2",),
 }
 CASES = [(attack, norm) for attack, norms in ATTACKS.items() for norm in norms]
 MODELS = {
