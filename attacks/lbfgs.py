@@ -120,7 +120,8 @@ def _descend(
     way = _way(problem, delta, slope, moves, changes)
     one = torch.ones_like(value)
     accepted = Descent(delta, value, slope, moves, changes, way, one)
-    return choose_rows(good, accepted, descent._replace(share=descent.share / 2))
+    chosen: Descent = choose_rows(good, accepted, descent._replace(share=descent.share / 2))
+    return chosen
 
 
 def _way(problem: Problem, delta: Tensor, slope: Tensor, moves: Tensor, changes: Tensor) -> Tensor:
@@ -145,4 +146,5 @@ def _way(problem: Problem, delta: Tensor, slope: Tensor, moves: Tensor, changes:
     way = torch.where(downhill, way, slope / 2) * free
     # No single step crosses the picture.
     longest = torch.linalg.vector_norm(way, dim=1, keepdim=True)
-    return -way / longest.clamp_min(1.0)
+    bounded: Tensor = -way / longest.clamp_min(1.0)
+    return bounded

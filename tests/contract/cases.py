@@ -28,6 +28,7 @@ EPS = {"linf": 0.05, "l2": 0.35, "l1": 1.0, "l0": 1.0, "patch": 0.12}
 FEW = {"steps": 8, "queries": 40, "targets": 3}
 QUICK: dict[str, str] = {
     "carlini-wagner": "steps=60,rounds=3,step_size=0.1",
+    "lbfgs": "steps=60,rounds=3,weight=1.0",
     "sigma-zero": "steps=60",
     "pdpgd": "steps=60",
     "ead": "steps=240,rounds=8,weight=0.01",
