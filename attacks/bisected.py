@@ -45,12 +45,14 @@ def bisected(attack: Attack, *, rounds: int = 10) -> Attack:
         return problem._replace(draws=problem.draws.at(over)).with_eps(eps)
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         eps = farthest(problem) * FIRST
         none = torch.zeros_like(problem.goal.y)
         inner = attack.init(posed(problem, eps, none))
         return begin(problem, inner.x, Memory(inner, eps, torch.zeros_like(eps), none))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         inner, eps, failed, done = state.memory
         inner = attack.step(posed(problem, eps, done), inner)
         state = _keep(problem, state, inner)

@@ -58,6 +58,7 @@ def boundary(*, queries: int = 25000, turn: float = 0.01, pull: float = 0.01) ->
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         zero = torch.zeros_like(problem.eps)
         none = Tries(zero, zero)
         memory = Memory(
@@ -67,6 +68,7 @@ def boundary(*, queries: int = 25000, turn: float = 0.01, pull: float = 0.01) ->
         return begin(problem, noise(problem, zero.long()), memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         logits = problem.model(state.x)
         reached = problem.goal.reached(logits)
         state = observe_nearest(problem, state, logits, reached.to(state.loss))

@@ -66,6 +66,7 @@ def carlini_wagner(
     length = max(steps // rounds, 1)
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         usual = 1e-5 if problem.threat.norm_name == "linf" else 1e-3
         one = torch.ones_like(problem.eps)
         search = Search.first(usual if weight is None else weight, one)
@@ -73,6 +74,7 @@ def carlini_wagner(
         return begin(problem, problem.x, memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         flat = problem.threat.norm_name == "linf"
         memory = Memory(*state.memory)
         seen = look(problem, state.x, hinge)
@@ -102,6 +104,7 @@ def carlini_wagner(
         )
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, hinge))
 
     settings = {"steps": steps, "rounds": rounds, "step_size": step_size, "weight": weight}

@@ -35,9 +35,11 @@ def ddn(
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         return begin(problem, problem.x, (torch.full_like(problem.eps, radius),))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         (norm,) = state.memory
         late = 2 * state.t >= steps
 
@@ -55,6 +57,7 @@ def ddn(
         return state._replace(x=moved, t=state.t + 1, memory=(norm,))
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, margin))
 
     settings = {"steps": steps, "step_size": step_size, "gamma": gamma, "radius": radius}

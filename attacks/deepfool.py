@@ -41,6 +41,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         if problem.goal.target is not None:
             return begin(problem, problem.x, (problem.goal.target[:, None],))
         logits = rivals(problem.model(problem.x), problem.goal.y)
@@ -48,6 +49,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
         return begin(problem, problem.x, (logits.topk(count, dim=1).indices,))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         (candidates,) = state.memory
         found = [_boundary(problem, state.x, target) for target in candidates.unbind(1)]
         state = observe_nearest(problem, state, found[0].logits, found[0].loss)
@@ -61,6 +63,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
         )
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, margin))
 
     settings = {"steps": steps, "overshoot": overshoot, "targets": targets}

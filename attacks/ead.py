@@ -47,9 +47,11 @@ def ead(
     length = max(steps // rounds, 1)
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         return begin(problem, problem.x, Memory(problem.x, Search.first(weight, problem.eps)))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         last, search = state.memory
         seen = look(problem, state.x, hinge)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
@@ -70,6 +72,7 @@ def ead(
         )
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, hinge))
 
     settings = {

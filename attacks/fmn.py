@@ -33,10 +33,12 @@ def fmn(*, steps: int = 1000, step_size: float | None = None, gamma: float = 0.0
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         first = 1.0 if problem.threat.norm_name == "l0" else torch.inf
         return begin(problem, problem.x, (torch.full_like(problem.eps, first),))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         norm = problem.threat.norm
         usual = 10.0 if norm.name == "linf" else 1.0
         longest = usual if step_size is None else step_size
@@ -51,6 +53,7 @@ def fmn(*, steps: int = 1000, step_size: float | None = None, gamma: float = 0.0
         return state._replace(x=reach(problem, delta), t=state.t + 1, memory=(radius,))
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, margin))
 
     settings = {"steps": steps, "step_size": step_size, "gamma": gamma}

@@ -53,6 +53,7 @@ def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         zero, empty = torch.zeros_like(problem.eps), torch.zeros_like(problem.x)
         count = zero.long()
         memory = Memory(
@@ -61,6 +62,7 @@ def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
         return begin(problem, noise(problem, count), memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         logits = problem.model(state.x)
         reached = problem.goal.reached(logits)
         state = observe_nearest(problem, state, logits, reached.to(state.loss))

@@ -29,6 +29,7 @@ def jsma(*, steps: int = 100, loss: str = "log-odds") -> Attack:
     score = LOSSES[loss]
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         seen = look(problem, state.x, score)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
         moved = _saturate(problem, state.x, seen.gradient)
@@ -38,6 +39,7 @@ def jsma(*, steps: int = 100, loss: str = "log-odds") -> Attack:
         )
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, score))
 
     return Attack(

@@ -69,10 +69,12 @@ def lbfgs(*, steps: int = 1000, rounds: int = 10, weight: float = 0.1) -> Attack
     length = max(steps // rounds, 1)
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         memory = Descent.fresh(problem.x), Search.first(weight, problem.eps)
         return begin(problem, problem.x, memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         descent, search = state.memory
         seen = look(problem, state.x, _pull)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
@@ -93,6 +95,7 @@ def lbfgs(*, steps: int = 1000, rounds: int = 10, weight: float = 0.1) -> Attack
         )
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, _pull))
 
     settings = {"steps": steps, "rounds": rounds, "weight": weight}

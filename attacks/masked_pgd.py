@@ -49,6 +49,7 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     score = LOSSES[loss]
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         if position == "worst":
             start, place = _worst(problem, score, grid)
             return begin(problem, start, (place.mask(start),))
@@ -62,6 +63,7 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
         return begin(problem, torch.where(mask, _noise(problem, draws), problem.x), (mask,))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         seen = look(problem, state.x, score)
         state = observe(problem, state, seen.logits, seen.loss)
         low, high = problem.threat.bounds
@@ -70,6 +72,7 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
         return state._replace(x=torch.where(state.memory[0], moved, state.x), t=state.t + 1)
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe(problem, state, *glance(problem, state.x, score))
 
     settings = {

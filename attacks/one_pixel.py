@@ -43,6 +43,7 @@ def one_pixel(
     score = LOSSES[loss]
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         genes = pixels * (2 + problem.x.shape[1])
         draws = problem.draws.at(problem.restart, 0, 0)
         crowd = draws.uniform((population, genes)).to(problem.x)
@@ -51,6 +52,7 @@ def one_pixel(
         return begin(problem, _painted(problem, crowd[:, 0], pixels), memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         logits, value = glance(problem, state.x, score)
         state = observe(problem, state, logits, value)
         memory = _survived(Memory(*state.memory), value, state.t % population)

@@ -45,10 +45,12 @@ def patch_rs(*, queries: int = 5000, restarts: int = 1, loss: str = "margin") ->
     score = LOSSES[loss]
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         first = _drawn(problem, problem.draws.at(problem.restart, 0))
         return begin(problem, _painted(problem, first), (first, first))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         logits, value = glance(problem, state.x, score)
         best = choose_rows(value > state.loss, state.memory[1], state.memory[0])
         state = observe(problem, state, logits, value)

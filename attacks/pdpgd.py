@@ -43,10 +43,12 @@ def pdpgd(*, steps: int = 500, step_size: float = 0.1, dual_step: float = 0.1) -
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         dual = torch.full_like(problem.eps, FIRST_RATIO).log().neg()
         return begin(problem, problem.x, Memory(Moments.zero(problem.x), dual, dual.sigmoid()))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         moments, dual, weight = state.memory
         seen = look(problem, state.x, _softened)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
@@ -62,6 +64,7 @@ def pdpgd(*, steps: int = 500, step_size: float = 0.1, dual_step: float = 0.1) -
         return state._replace(x=x, t=state.t + 1, memory=Memory(moments, dual, weight))
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, _softened))
 
     settings = {"steps": steps, "step_size": step_size, "dual_step": dual_step}

@@ -203,6 +203,7 @@ def build_peer(text: str) -> Attack:
     note = observe_nearest if nearest else observe
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         with _alone(problem), torch.enable_grad():
             found = peer.run(kind, settings, problem).detach()
         found = torch.where(found.isfinite(), found, problem.x).clamp(*problem.threat.bounds)

@@ -44,6 +44,7 @@ def rays(*, queries: int = 10000) -> Attack:
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         ones = torch.ones_like(problem.x)
         low, high = problem.threat.bounds
         span = torch.full_like(problem.eps, high - low)
@@ -53,6 +54,7 @@ def rays(*, queries: int = 10000) -> Attack:
         return begin(problem, reach(problem, ones * (high - low)), memory)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         logits = problem.model(state.x)
         reached = problem.goal.reached(logits)
         state = observe_nearest(problem, state, logits, reached.to(state.loss))

@@ -44,10 +44,12 @@ def sigma_zero(
     """
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         least = torch.full_like(problem.eps, threshold)
         return begin(problem, problem.x, Memory(Moments.zero(problem.x), least))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         moments, least = state.memory
         seen = look(problem, state.x, _shortfall)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
@@ -62,6 +64,7 @@ def sigma_zero(
         return state._replace(x=reach(problem, delta), t=state.t + 1, memory=Memory(moments, least))
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe_nearest(problem, state, *glance(problem, state.x, _shortfall))
 
     settings = {

@@ -58,10 +58,12 @@ def square(
     score = LOSSES[loss]
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         start = _stripes(problem) if problem.threat.norm_name == "linf" else _tiles(problem)
         return begin(problem, start)
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         state = observe(problem, state, *glance(problem, state.x, score))
         propose = _flip if problem.threat.norm_name == "linf" else _move_mass
         t = state.t + 1

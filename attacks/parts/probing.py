@@ -30,9 +30,11 @@ def probing(
     pairs, radius = settings["samples"] // 2, settings["radius"]
 
     def init(problem: Problem) -> State:
+        """Where a sample begins."""
         return begin(problem, problem.x, direction.begin(problem.x))
 
     def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
         state = observe(problem, state, *glance(problem, state.x, loss))
         gradient = torch.zeros_like(state.x)
         for pair in range(pairs):
@@ -43,6 +45,7 @@ def probing(
         return state._replace(x=problem.project(state.x + way), t=state.t + 1, memory=memory)
 
     def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
         return observe(problem, state, *glance(problem, state.x, loss))
 
     return Attack(name, init, step, steps, finish, gradient=False, settings=settings)
