@@ -147,6 +147,13 @@ def objections(training: Training, before: AuditLog, after: AuditLog, *, limit: 
                 f"clean accuracy fell in {place} from {clean:.1%} to {clean_after:.1%}, "
                 f"more than {limit:.1%}"
             )
+    gained = [e.scores for e in training.log if e.scores and e.scores.robust > was.robust]
+    if now.robust <= was.robust and gained:
+        most = max(gained, key=lambda one: one.robust)
+        found.append(
+            f"epochs that gained robust accuracy, up to {most.robust:.1%}, lost more than "
+            f"{limit:.1%} of clean accuracy, down to {most.clean:.1%}"
+        )
     if not after.trusted:
         found.append("the audit does not trust its number for the new model; see its findings")
     return found

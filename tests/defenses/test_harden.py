@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from click.testing import Result
 
 import robustkit as rk
 from robustkit.defenses.training.guards import Scores
-from robustkit.defenses.training.loop import Training
+from robustkit.defenses.training.loop import Training, train
 from robustkit.defenses.training.pace import within
+from robustkit.defenses.training.recipe import Recipe
 from robustkit.errors import UserError
 from robustkit.threat import ThreatModel
 from robustkit.verbs.hardening import objections, split
@@ -82,6 +84,16 @@ def test_robustness_must_rise_and_clean_accuracy_stay(
     assert len(found) == len(expected)
     assert all(part in reason for part, reason in zip(expected, found, strict=True))
     assert "in the audit" in objections(done, log, log, limit=0.1)[-1]
+
+
+def test_a_refusal_says_what_robustness_would_have_cost() -> None:
+    model, data = load_model("digits-standard"), load_samples("digits", split="train").take(200)
+    quick = Recipe(objective="fgsm-rs", epochs=3, batch_size=64)
+    done = train(model, data, ThreatModel("linf", 0.1), quick)
+    kept = replace(done, scores=done.before)
+    log = rk.audit(model, load_samples("digits").take(20), "linf:0.1", attacks=["fgsm"])
+    found = objections(kept, log, log, limit=0.0)
+    assert "epochs that gained robust accuracy, up to" in found[-1]
 
 
 def test_the_audit_never_sees_what_was_trained_on(tmp_path: Path) -> None:
