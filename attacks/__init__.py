@@ -31,6 +31,7 @@ from robustkit.attacks.lbfgs import lbfgs
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti_fgsm, vmi_fgsm
 from robustkit.attacks.nes import nes
+from robustkit.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
 from robustkit.attacks.one_pixel import one_pixel
 from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
@@ -193,6 +194,18 @@ _ROWS = (
         "lbfgs", lbfgs, ("l2",), "minimum-norm", "white-box", "1 forward and backward a step",
         "Szegedy et al. 2014, arXiv 1312.6199", "cleverhans:LBFGS",
     ),
+    AttackInfo(
+        "uniform-noise", uniform_noise, ("linf", "l2", "l1", "l0"), "fixed-budget", "none", "1 forward a try",
+        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:LinfRepeatedAdditiveUniformNoiseAttack", targeted=False,
+    ),
+    AttackInfo(
+        "gaussian-noise", gaussian_noise, LP, "fixed-budget", "none", "1 forward a try",
+        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:L2RepeatedAdditiveGaussianNoiseAttack", targeted=False,
+    ),
+    AttackInfo(
+        "salt-and-pepper", salt_and_pepper, ("l1", "l0"), "fixed-budget", "none", "1 forward a try",
+        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:SaltAndPepperNoiseAttack", targeted=False,
+    ),
 )  # fmt: skip
 
 
@@ -270,7 +283,8 @@ def _value(part: str, text: str, default: object) -> object:
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
-    "fmn", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_pgd", "mi_fgsm", "min_apgd_t",
-    "min_pgd", "nes", "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd", "rays", "si_ni_fgsm",
-    "sigma_zero", "spsa", "square", "ti_fgsm", "vmi_fgsm",
+    "fmn", "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_pgd", "mi_fgsm",
+    "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd", "rays",
+    "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square", "ti_fgsm", "uniform_noise",
+    "vmi_fgsm",
 ]  # fmt: skip
