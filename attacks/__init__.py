@@ -179,7 +179,8 @@ _ROWS = (
     ),
     AttackInfo(
         "min-pgd", min_pgd, LP, "minimum-norm", "white-box", "1 forward and backward a step",
-        "Madry et al. 2018, arXiv 1706.06083, eps bisected", "foolbox:L2ProjectedGradientDescentAttack",
+        "Madry et al. 2018, arXiv 1706.06083, eps bisected",
+        "foolbox:L2ProjectedGradientDescentAttack",
     ),
     AttackInfo(
         "min-apgd-t", min_apgd_t, LP, "minimum-norm", "white-box",
@@ -195,16 +196,20 @@ _ROWS = (
         "Szegedy et al. 2014, arXiv 1312.6199", "cleverhans:LBFGS",
     ),
     AttackInfo(
-        "uniform-noise", uniform_noise, ("linf", "l2", "l1", "l0"), "fixed-budget", "none", "1 forward a try",
-        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:LinfRepeatedAdditiveUniformNoiseAttack", targeted=False,
+        "uniform-noise", uniform_noise, ("linf", "l2", "l1", "l0"), "fixed-budget", "none",
+        "1 forward a try",
+        "Rauber et al. 2017, arXiv 1707.04131",
+        "foolbox:LinfRepeatedAdditiveUniformNoiseAttack", targeted=False,
     ),
     AttackInfo(
         "gaussian-noise", gaussian_noise, LP, "fixed-budget", "none", "1 forward a try",
-        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:L2RepeatedAdditiveGaussianNoiseAttack", targeted=False,
+        "Rauber et al. 2017, arXiv 1707.04131",
+        "foolbox:L2RepeatedAdditiveGaussianNoiseAttack", targeted=False,
     ),
     AttackInfo(
         "salt-and-pepper", salt_and_pepper, ("l1", "l0"), "fixed-budget", "none", "1 forward a try",
-        "Rauber et al. 2017, arXiv 1707.04131", "foolbox:SaltAndPepperNoiseAttack", targeted=False,
+        "Rauber et al. 2017, arXiv 1707.04131",
+        "foolbox:SaltAndPepperNoiseAttack", targeted=False,
     ),
 )  # fmt: skip
 
