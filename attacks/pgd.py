@@ -9,6 +9,7 @@ the last look is followed by one exact linear step, so that a linear model is so
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.climb import climb
 from robustkit.attacks.parts.gradient import averaged, glance, look, smoothed
+from robustkit.attacks.parts.stand_in import through
 from robustkit.losses import LOSSES
 
 
@@ -21,13 +22,15 @@ def pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     loss: str = "log-odds",
     eot: int = 1,
     sigma: float = 0.0,
+    stand_in: bool = False,
     name: str = "pgd",
 ) -> Attack:
     """Steepest ascent with projection, from a random point of the threat model.
 
     `step_size` is in pixel units; without it, 2.5 eps / steps. `eot` averages that many looks a
     step, for models that draw random numbers; with `sigma`, looks at points with Gaussian noise of
-    that deviation, for models whose loss is rough. Norms: linf, l2, l1.
+    that deviation, for models whose loss is rough. `stand_in` gives rounding inside the model the
+    gradient of the identity (BPDA). Norms: linf, l2, l1.
 
     >>> pgd(steps=40).steps
     40
@@ -35,10 +38,11 @@ def pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     settings = {
         "steps": steps, "step_size": step_size, "restarts": restarts,
         "random_start": random_start, "loss": loss, "eot": eot,
-        "sigma": sigma,
+        "sigma": sigma, "stand_in": stand_in,
     }  # fmt: skip
     score = LOSSES[loss]
     source = smoothed(score, eot, sigma) if sigma else averaged(score, eot)
+    source = through(source) if stand_in else source
     return climb(name, source, random_start=random_start, settings=settings)
 
 

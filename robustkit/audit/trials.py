@@ -41,6 +41,7 @@ LONG = Trial("pgd:steps=100,loss=margin", "more steps with the margin loss")
 QUERIES = Trial("square:queries=400", "a black box that needs no gradient")
 PLACES = Trial("patch-rs:queries=400", "a black box that needs no gradient")
 SMOOTH = Trial("pgd:steps=20,eot=8,sigma=0.03", "a gradient averaged over noise")
+STAND_IN = Trial("pgd:steps=40,loss=margin,stand_in=true", "a stand-in for rounding (BPDA)")
 EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
 
 
@@ -48,6 +49,8 @@ def choose(norm: str, findings: list[Finding]) -> list[Trial]:
     """The trials that fit a norm and what was found about the model."""
     trials = [LONG, QUERIES, PLACES]
     seen = {found.id for found in findings}
+    if "RK-ZERO-GRADIENT" in seen:
+        trials.insert(0, STAND_IN)
     if "RK-UNSTABLE" in seen:
         trials.insert(0, SMOOTH)
     if "RK-RANDOM" in seen:

@@ -49,10 +49,10 @@ def test_zero_gradients_void_the_number(defense: type[nn.Module], truth: rk.Audi
     assert "RK-ZERO-GRADIENT" not in ids(truth)
 
 
-def test_a_black_box_moves_what_gradients_cannot() -> None:
+def test_a_stand_in_moves_what_gradients_cannot() -> None:
     log = audited(broken.RoundedAnswer(broken.standard()))
     moved = [finding for finding in log.findings if finding.id == "RK-MOVED"]
-    assert any("square" in finding.evidence["attack"] for finding in moved)
+    assert any("stand_in" in finding.evidence["attack"] for finding in moved)
     assert log.robust_accuracy <= moved[-1].evidence["after"] + 1e-9
 
 
