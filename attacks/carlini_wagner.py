@@ -22,7 +22,7 @@ from robustkit.attacks.attack import (
     observe_nearest,
 )
 from robustkit.attacks.parts.adam import Moments, adam
-from robustkit.attacks.parts.gradient import glance, look
+from robustkit.attacks.parts.gradient import Look, glance, look
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note, renew
 from robustkit.attacks.parts.reach import reach
 from robustkit.norms import spread
@@ -65,37 +65,20 @@ def carlini_wagner(
     """
     length = max(steps // rounds, 1)
 
-    def init(problem: Problem) -> State:
-        """Where a sample begins."""
-        usual = 1e-5 if problem.threat.norm_name == "linf" else 1e-3
-        one = torch.ones_like(problem.eps)
-        search = Search.first(usual if weight is None else weight, one)
-        memory = Memory(Moments.zero(problem.x), search, Limit(one, 0 * one))
-        return begin(problem, problem.x, memory)
-
     def step(problem: Problem, state: State) -> State:
         """One step of every sample."""
         flat = problem.threat.norm_name == "linf"
         memory = Memory(*state.memory)
         seen = look(problem, state.x, hinge)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
-        delta = state.x - problem.x
-        size, slope = _excess(delta, memory.limit.tried) if flat else _square(delta)
-        gradient = slope - spread(memory.search.weight, slope) * seen.gradient
-        moments, mean, scale = adam(memory.moments, gradient, state.t - memory.search.begun)
-        moved = delta - mean / scale * spread(_length(problem, memory.limit, step_size), delta)
-        hit = problem.goal.reached(seen.logits)
+        size, moments, moved = _descend(problem, state, memory, seen, step_size)
+        kept = problem.goal.reached(seen.logits) & ((size == 0) if flat else True)
         objective = size - memory.search.weight * seen.loss
-        if flat:
-            hit = hit & (size == 0)
-            search, over = note(memory.search, hit, objective, state.t, length)
-            search, limit, over = _squeeze(state, search, memory.limit, over)
-            done = limit.failed >= (1 - CLOSE) * state.size.clamp_max(1.0)
-        else:
-            search, over = note(memory.search, hit, objective, state.t, length)
-            search, limit = bisect(search, over, state.t), memory.limit
-            moved = torch.where(spread(over, moved), 0.0, moved)
-            done = search.rounds >= rounds
+        search, over = note(memory.search, kept, objective, state.t, length)
+        search, limit, over = (_squeeze if flat else _reweigh)(state, search, memory.limit, over)
+        done = _exhausted(state, limit) if flat else search.rounds >= rounds
+        # In l2 every round begins at the picture, in linf where the last one ended.
+        moved = torch.where(spread(over, moved), moved if flat else 0.0, moved)
         moments = choose_rows(over, Moments.zero(moved), moments)
         return state._replace(
             x=reach(problem, moved),
@@ -108,7 +91,31 @@ def carlini_wagner(
         return observe_nearest(problem, state, *glance(problem, state.x, hinge))
 
     settings = {"steps": steps, "rounds": rounds, "step_size": step_size, "weight": weight}
-    return Attack("carlini-wagner", init, step, steps, finish, minimum_norm=True, settings=settings)
+    return Attack(
+        "carlini-wagner", lambda problem: _start(problem, weight), step, steps, finish,
+        minimum_norm=True, settings=settings,
+    )  # fmt: skip
+
+
+def _start(problem: Problem, weight: float | None) -> State:
+    """At the picture, with the first weight."""
+    usual = 1e-5 if problem.threat.norm_name == "linf" else 1e-3
+    one = torch.ones_like(problem.eps)
+    search = Search.first(usual if weight is None else weight, one)
+    return begin(problem, problem.x, Memory(Moments.zero(problem.x), search, Limit(one, 0 * one)))
+
+
+def _descend(
+    problem: Problem, state: State, memory: Memory, seen: Look, step_size: float | None
+) -> tuple[Tensor, Moments, Tensor]:
+    """The penalty on the size `[B]` where it was looked, and Adam's step from there."""
+    delta = state.x - problem.x
+    flat = problem.threat.norm_name == "linf"
+    size, slope = _excess(delta, memory.limit.tried) if flat else _square(delta)
+    gradient = slope - spread(memory.search.weight, slope) * seen.gradient
+    moments, mean, scale = adam(memory.moments, gradient, state.t - memory.search.begun)
+    length = spread(_length(problem, memory.limit, step_size), delta)
+    return size, moments, delta - length * mean / scale
 
 
 def _length(problem: Problem, limit: Limit, step_size: float | None) -> Tensor:
@@ -127,6 +134,18 @@ def _excess(delta: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     """By how much pixels exceed the limit, in sum `[B]`, and its gradient."""
     excess = delta.abs() - spread(limit, delta)
     return excess.clamp_min(0).flatten(1).sum(1), delta.sign() * (excess > 0)
+
+
+def _reweigh(
+    state: State, search: Search, limit: Limit, over: Tensor
+) -> tuple[Search, Limit, Tensor]:
+    """The l2 rule: another weight; which samples begin a new round."""
+    return bisect(search, over, state.t), limit, over
+
+
+def _exhausted(state: State, limit: Limit) -> Tensor:
+    """Whether no limit below the best size is left to try, `[B]`."""
+    return limit.failed >= (1 - CLOSE) * state.size.clamp_max(1.0)
 
 
 def _squeeze(
