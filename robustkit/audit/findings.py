@@ -52,6 +52,14 @@ FINDINGS: dict[str, FindingInfo] = {
         "medium",
         (OBFUSCATED, AUTOATTACK),
     ),
+    "RK-DYNAMIC": FindingInfo(
+        "The model optimises while it answers",
+        "A forward pass computes gradients of its own: a defense that purifies or adapts its input "
+        "at inference. Plain gradients through it mislead, and its cost hides in every query.",
+        "Attack with an adaptive attack made for that loop; until then believe the black-box ones.",
+        "medium",
+        (AUTOATTACK,),
+    ),
     "RK-BATCH": FindingInfo(
         "The answer depends on the batch",
         "A picture gets other logits alone than among others. A success in a batch may be none "

@@ -4,6 +4,8 @@ The indicators are those of Pintor et al. 2022 (2106.09947) and the flags of Aut
 checks that neither has. What can be repaired is repaired by the trials (`trials.py`).
 """
 
+from unittest import mock
+
 import torch
 from torch import Tensor
 
@@ -62,7 +64,8 @@ def before(model: Classifier, samples: Samples, clean: Clean) -> list[Finding]:
 def _probed(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
     if model.access != "white-box":
         return _probes(model, x)
-    return _probes(model, x) + _gradients(model, x, y) + _rough(model, x, y)
+    looks = _probes(model, x) + _dynamic(model, x)
+    return looks + _gradients(model, x, y) + _rough(model, x, y)
 
 
 def _modes(model: Classifier) -> list[Finding]:
@@ -117,6 +120,20 @@ def _probes(model: Classifier, x: Tensor) -> list[Finding]:
     if float((once.sum(1) - 1).abs().amax()) < 1e-5 and float(once.amin()) >= 0:
         found.append(finding("RK-SOFTMAX", "Outputs are non-negative and sum to one."))
     return found
+
+
+def _dynamic(model: Classifier, x: Tensor) -> list[Finding]:
+    """Whether a forward pass takes gradients itself (AutoAttack's dynamic defenses)."""
+    with (
+        torch.no_grad(),
+        mock.patch.object(torch.autograd, "grad", wraps=torch.autograd.grad) as grad,
+        mock.patch.object(torch.autograd, "backward", wraps=torch.autograd.backward) as backward,
+    ):
+        model(x[:2])
+    calls = grad.call_count + backward.call_count
+    if not calls:
+        return []
+    return [finding("RK-DYNAMIC", f"One forward pass took {calls} gradients itself.", calls=calls)]
 
 
 def _gradients(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:

@@ -79,6 +79,26 @@ def test_a_rough_loss_is_named() -> None:
     assert "RK-UNSTABLE" not in ids(on_digits(broken.standard(), attacks=["fgsm"]))
 
 
+class Purifier(nn.Module):
+    """Moves its input down a loss of its own before it answers."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            moved = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad((moved - 0.5).square().sum(), moved)
+        out: Tensor = self.net(x - 0.01 * slope)
+        return out
+
+
+def test_a_model_that_optimises_at_inference_is_named() -> None:
+    assert "RK-DYNAMIC" in ids(on_digits(Purifier(broken.standard()), attacks=["fgsm"]))
+    assert "RK-DYNAMIC" not in ids(on_digits(broken.standard(), attacks=["fgsm"]))
+
+
 def test_a_checkpoint_without_preprocessing_is_named(tmp_path: Path) -> None:
     path = tmp_path / "digits.safetensors"
     save_file(broken.standard().state_dict(), path)
