@@ -14,7 +14,8 @@ from torch import Tensor
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe_nearest
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.attacks.parts.reach import movable, reach
-from robustkit.goal import Goal, rivals
+from robustkit.attacks.parts.targets import gap
+from robustkit.goal import rivals
 from robustkit.losses import margin
 from robustkit.norms import TINY, spread
 
@@ -72,14 +73,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
 
 def _boundary(problem: Problem, x: Tensor, target: Tensor) -> Boundary:
     """The nearest point of the linearised boundary to the class `target` `[B]`."""
-
-    def gap(logits: Tensor, goal: Goal) -> Tensor:
-        if goal.target is not None:
-            return margin(logits, goal)
-        ends = torch.stack((goal.y, target), 1)
-        return logits.gather(1, ends).diff(dim=1).squeeze(1)
-
-    seen = look(problem, x, gap)
+    seen = look(problem, x, gap(target))
     gradient = movable(problem, x, seen.gradient)
     missing = seen.loss.neg().nan_to_num(0.0, 0.0, 0.0).clamp_min(0)
     if problem.threat.norm_name == "linf":

@@ -6,6 +6,7 @@ from robustkit.audit import sequential
 from robustkit.audit.gates import judge
 from robustkit.audit.plan import Plan
 from robustkit.audit.standing import Standing
+from robustkit.audit.statistics import robust_count
 from robustkit.records import GateRecord, ThreatRecord
 from robustkit.report.numbers import percent
 
@@ -46,7 +47,7 @@ class Judges:
         mode = self._plan.gate
         if not self.early:
             return judge(record, at_least, mode)
-        robust = round(record.robust_accuracy * record.samples)
+        robust = robust_count(record)
         verdict = sequential.decide(robust, record.samples, at_least, mode=mode)
         if verdict == "PASS" and not record.trusted:
             verdict = "UNDECIDED"
