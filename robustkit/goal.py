@@ -45,15 +45,6 @@ class Goal(NamedTuple):
         """The same goal on another device."""
         return Goal(self.y.to(device), None if self.target is None else self.target.to(device))
 
-    def towards(self, target: Tensor) -> "Goal":
-        """The goal of reaching `target` `[B]`."""
-        return Goal(self.y, target)
-
-
-def untargeted(y: Tensor) -> Goal:
-    """The goal of leaving the labels `y`."""
-    return Goal(y)
-
 
 def rivals(logits: Tensor, label: Tensor) -> Tensor:
     """Logits `[B, K]` with that of `label` at minus infinity."""

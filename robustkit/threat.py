@@ -1,7 +1,6 @@
 """Threat models: what an attacker may do; the only place that knows the feasible set."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -169,11 +168,6 @@ class ThreatModel:
         low, high = self.box(x)
         outside = torch.maximum(low - delta, delta - high).flatten(1).amax(1) - ROUNDING
         return torch.maximum(over, outside).clamp_min(0).nan_to_num(torch.inf)
-
-
-def parse_threats(texts: Sequence[str]) -> list[ThreatModel]:
-    """Read several threats; see `ThreatModel.parse`."""
-    return [ThreatModel.parse(text) for text in texts]
 
 
 def _count(eps: float | Tensor) -> int:
