@@ -1,10 +1,11 @@
 """AutoAttack on the robust reference models, beside what the published code measures on them.
 
-Usage: python scripts/measure_autoattack.py [--white-box] [--write] [MODEL ...]
+Usage: python scripts/measure_autoattack.py [--white-box] [--kept FILE] [--write] [MODEL ...]
 
 Runs the suite autoattack on the first 200 samples and prints a line an attack; `--white-box` stops
-after APGD-CE and APGD-T. `--write` keeps the table in reports/autoattack.md. Needs the reference
-checkpoints in ../shared/reference; the whole takes hours on one core.
+after APGD-CE and APGD-T. With `--kept`, the lines of every finished model are appended to FILE,
+and models that are in it already are not run again. `--write` makes reports/autoattack.md of all
+lines. Needs the reference checkpoints in ../shared/reference; the whole takes hours on one core.
 """
 
 import argparse
@@ -51,34 +52,47 @@ ROWS = (
 )  # fmt: skip
 
 
+HEAD = ("| model | threat | after | robust | published | seconds |", "|---|---|---|---|---|---|")
+
+
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help="parts of the names; without, all")
     parser.add_argument("--white-box", action="store_true", help="APGD-CE and APGD-T only")
+    parser.add_argument("--kept", type=Path, help="a file of lines measured before")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     if not REFERENCE.is_dir():
         sys.exit("the reference checkpoints are not here: ../shared/reference")
     sys.path.insert(0, str(REFERENCE))
-    lines = [
-        "| model | threat | after | robust | published | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines), flush=True)
+    kept = arguments.kept
+    lines = kept.read_text().splitlines() if kept and kept.is_file() else []
+    print("\n".join((*HEAD, *lines)), flush=True)
     for row in ROWS:
-        if not arguments.models or any(part in row.name for part in arguments.models):
-            lines += measured(row, white_box=arguments.white_box)
-            print("\n".join(lines[-4 if not arguments.white_box else -2 :]), flush=True)
+        wanted = not arguments.models or any(part in row.name for part in arguments.models)
+        if wanted and not any(row.name in line for line in lines):
+            found = measured(row, white_box=arguments.white_box)
+            print("\n".join(found), flush=True)
+            lines += found
+            if kept:
+                kept.write_text("\n".join(lines) + "\n")
     if arguments.write:
-        text = (
-            "# AutoAttack, ours and the published code\n\n"
-            f"Robust accuracy on the first {SAMPLES} samples after each attack of the suite "
-            "autoattack; published: the reference implementation on the same samples (after "
-            f"APGD-T, and after Square). Torch {torch.__version__}, {torch.get_num_threads()} "
-            "thread(s).\nMade by `python scripts/measure_autoattack.py --write`.\n\n"
-        )
-        (ROOT / "reports" / "autoattack.md").write_text(text + "\n".join(lines) + "\n")
+        (ROOT / "reports" / "autoattack.md").write_text(report(lines))
+
+
+def report(lines: list[str]) -> str:
+    """The page of all lines, and which models are not among them."""
+    missing = [row.name for row in ROWS if not any(row.name in line for line in lines)]
+    return (
+        "# AutoAttack, ours and the published code\n\n"
+        f"Robust accuracy on the first {SAMPLES} samples after each attack of the suite "
+        "autoattack; published: the reference implementation on the same samples (after "
+        f"APGD-T, and after Square). Torch {torch.__version__}, one thread.\n"
+        "Made by `python scripts/measure_autoattack.py --write`.\n\n"
+        + "\n".join((*HEAD, *lines))
+        + (f"\n\nNot measured yet: {', '.join(missing)}.\n" if missing else "\n")
+    )
 
 
 def measured(row: Row, *, white_box: bool) -> list[str]:
