@@ -24,13 +24,13 @@ from robustkit.cli import cli
 pytestmark = pytest.mark.slow
 
 
-def need(package: str, extra: str) -> Any:
-    """The library, or a skip; ROBUSTKIT_HUBS may name a folder that holds it."""
-    folder = os.environ.get("ROBUSTKIT_HUBS")
+def need(package: str) -> Any:
+    """The library, or a skip; ROBUSTKIT_PEERS may name a folder that holds it."""
+    folder = os.environ.get("ROBUSTKIT_PEERS")
     if folder and folder not in sys.path:
         sys.path.append(folder)
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install 'robustkit-audit[{extra}]'")
+        pytest.skip(f"{package} is not installed: run ./scripts/peers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(package)
@@ -86,14 +86,14 @@ def test_torchvision_weights_from_its_own_cache(audit, name: str, tmp_path, monk
 
 
 def test_timm(audit) -> None:
-    need("timm", "timm")
+    need("timm")
     record = audit("timm:resnet18?weights=none")
     assert record["model"]["source"] == "timm:resnet18?weights=none"
     assert record["model"]["preprocess"]["mean"]
 
 
 def test_hugging_face(audit, tmp_path: Path) -> None:
-    transformers = need("transformers", "hf")
+    transformers = need("transformers")
     torch.manual_seed(0)
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
