@@ -32,6 +32,16 @@ class Option:
     default: str | int | float | None = None
     multiple: bool = False
     choices: tuple[str, ...] = ()
+    unsafe: bool = False
+
+    @property
+    def variable(self) -> str | None:
+        """The environment variable that sets it, for CI; only what is unsafe has one.
+
+        >>> option("allow-pt2").variable
+        'ROBUSTKIT_ALLOW_PT2'
+        """
+        return f"ROBUSTKIT_{self.dest.upper()}" if self.unsafe else None
 
     @property
     def flag(self) -> str:
@@ -99,21 +109,31 @@ _DECLARED = (
         "UNSAFE: let a pickle make objects of this class of yours; may be given several times.",
         metavar="PKG.MOD:CLASS",
         multiple=True,
+        unsafe=True,
     ),
     Option(
         "allow-unsafe-pickle",
         "UNSAFE: let a pickle call anything, in a child process; the report will say so.",
         kind="switch",
+        unsafe=True,
     ),
     Option(
         "allow-torchscript",
         "UNSAFE: run the program in a TorchScript archive; the report will say so.",
         kind="switch",
+        unsafe=True,
     ),
     Option(
         "allow-pt2",
         "UNSAFE: read a torch.export archive, which can run code; the report will say so.",
         kind="switch",
+        unsafe=True,
+    ),
+    Option(
+        "allow-onnx-external",
+        "UNSAFE: let an ONNX file take weights from files beside it; the report will say so.",
+        kind="switch",
+        unsafe=True,
     ),
     Option(
         "query-budget",
@@ -179,7 +199,7 @@ _DECLARED = (
 
 LOADING = (
     "arch", "preprocess", "state-key", "strip-prefix", "trust-class", "allow-unsafe-pickle",
-    "allow-torchscript", "allow-pt2", "query-budget", "rate",
+    "allow-torchscript", "allow-pt2", "allow-onnx-external", "query-budget", "rate",
 )  # fmt: skip
 """The options that say how a model is loaded, on every verb that loads one."""
 

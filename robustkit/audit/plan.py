@@ -45,6 +45,7 @@ class Plan(Record):
     allow_unsafe_pickle: bool = False
     allow_torchscript: bool = False
     allow_pt2: bool = False
+    allow_onnx_external: bool = False
     query_budget: int | None = None
     rate: float | None = None
     data: str = "zoo:digits"
@@ -75,8 +76,9 @@ class Plan(Record):
     def loading(self) -> dict[str, Any]:
         """How the model is loaded: the arguments of `load` beside its name and device."""
         trust = Trust(
-            self.trust_class, self.allow_unsafe_pickle, self.allow_torchscript, self.allow_pt2
-        )
+            self.trust_class, self.allow_unsafe_pickle, self.allow_torchscript, self.allow_pt2,
+            self.allow_onnx_external,
+        )  # fmt: skip
         return {
             "arch": self.arch,
             "preprocess": self.preprocess,

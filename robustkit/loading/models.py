@@ -76,17 +76,15 @@ def load(  # noqa: PLR0913 - each is a fact of the model, named at the call
     if isinstance(source, nn.Module):
         return _classifier(Found(source, type(source).__name__), wishes)
     reading = Reading(arch, state_key, prefix, trust)
-    scheme, colon, rest = str(source).partition(":")
-    if colon and (scheme in _SCHEMES or scheme in ADDRESSES):
+    scheme, colon, _ = str(source).partition(":")
+    if colon and scheme in (*_SCHEMES, "onnx", *ADDRESSES):
         if reading.given:
             raise UserError(
                 f"--arch and a state key with a file only, as {scheme}: brings its own network",
                 f"{reading.given!r} with {str(source)!r}",
                 "leave it out",
             )
-        found = (
-            _from_address(str(source), service) if scheme in ADDRESSES else _SCHEMES[scheme](rest)
-        )
+        found = _named(str(source), trust, service)
     else:
         found = _from_path(Path(source).expanduser(), reading)
     return _as_given(found, wishes) if isinstance(found, Classifier) else _classifier(found, wishes)
@@ -140,7 +138,17 @@ def _from_path(path: Path, reading: Reading) -> Found:
             f"a model: {FORMS}", f"{str(path)!r}, where there is nothing", "check the path"
         )
     # An ONNX file is a network by itself.
-    return from_file(path, reading) if reading.given or sniff(path) != "onnx" else from_onnx(path)
+    if not reading.given and sniff(path) == "onnx":
+        return from_onnx(path, reading.trust)
+    return from_file(path, reading)
+
+
+def _named(source: str, trust: Trust, service: Service | None) -> Found | Classifier:
+    """The model behind `SCHEME:NAME` or an address."""
+    scheme, _, rest = source.partition(":")
+    if scheme in ADDRESSES:
+        return _from_address(source, service)
+    return _from_onnx(rest, trust) if scheme == "onnx" else _SCHEMES[scheme](rest)
 
 
 def _from_python(spec: str) -> Found | Classifier:
@@ -171,11 +179,11 @@ def _from_zoo(name: str) -> Classifier:
     return zoo.load_model(name)
 
 
-def _from_onnx(name: str) -> Found:
+def _from_onnx(name: str, trust: Trust) -> Found:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError("an ONNX file", f"{name!r}, where there is none", "check the path")
-    return from_onnx(path)
+    return from_onnx(path, trust)
 
 
 _SCHEMES: dict[str, Callable[[str], Found | Classifier]] = {
@@ -184,5 +192,4 @@ _SCHEMES: dict[str, Callable[[str], Found | Classifier]] = {
     "torchvision": from_torchvision,
     "timm": from_timm,
     "hf": from_hugging_face,
-    "onnx": _from_onnx,
 }

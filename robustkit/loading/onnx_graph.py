@@ -4,6 +4,7 @@ Nothing in such a file is run but standard operators: files that need others, or
 data outside themselves, are refused. The graph is data, read by the `onnx` package's parser.
 """
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,32 +17,36 @@ from robustkit.loading.checkpoint import digest
 from robustkit.loading.endpoint import NOTE
 from robustkit.loading.extras import need
 from robustkit.loading.hubs import Found
+from robustkit.loading.onnx_external import FLAG, take_in
 from robustkit.loading.onnx_operators import OPERATORS, Call
 from robustkit.loading.state_dict import check_values
+from robustkit.loading.trust import NOTHING, Trust
 
 MAX_BYTES = 2**31
 """The most that one protobuf message may hold."""
 STANDARD = ("", "ai.onnx")
 
 
-def from_onnx(path: Path) -> Found:
+def from_onnx(path: Path, trust: Trust = NOTHING) -> Found:
     """The network in an ONNX file, converted; or asked through onnxruntime, without gradients.
 
     Raises RefusedError for what is damaged, not self-contained or not standard; ToolError where a
     package is missing.
     """
-    model = read_onnx(path)
+    model, files = read_onnx(path, trust)
     graph = model.graph
     unknown = sorted({node.op_type for node in graph.node} - OPERATORS.keys())
     notes = check_values(_checked_weights(graph, path), name=path.name)
+    sha256 = digest(path)
+    if files:
+        notes.insert(0, f"UNSAFE: {FLAG}, weights from {', '.join(one.name for one in files)}")
+        sha256 = hashlib.sha256("".join((sha256, *map(digest, files))).encode()).hexdigest()
     if len(graph.output) > 1:
         notes.append(f"{len(graph.output)} outputs; the first, {graph.output[0].name}, is used")
     if unknown:
-        module: nn.Module = Asked(path, unknown)
+        module: nn.Module = Asked(path, model, unknown)
         notes += [f"asked through onnxruntime, for {', '.join(unknown)}", NOTE]
-        return Found(
-            module, path.stem, str(path), notes=notes, sha256=digest(path), access="scores"
-        )
+        return Found(module, path.stem, str(path), notes=notes, sha256=sha256, access="scores")
     try:
         converted = Converted(model)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -49,11 +54,14 @@ def from_onnx(path: Path) -> Found:
     notes.append(f"converted from ONNX: {len(graph.node)} operators, opset {converted.opset}")
     if converted.batch > 1:
         notes.append(f"exported for batches of {converted.batch}; taken to hold for any")
-    return Found(converted, path.stem, str(path), notes=notes, sha256=digest(path))
+    return Found(converted, path.stem, str(path), notes=notes, sha256=sha256)
 
 
-def read_onnx(path: Path) -> Any:
-    """The parsed and checked file, an `onnx.ModelProto`, functions inlined."""
+def read_onnx(path: Path, trust: Trust = NOTHING) -> tuple[Any, tuple[Path, ...]]:
+    """The parsed and checked file, an `onnx.ModelProto` with functions inlined.
+
+    And the files beside it that some of its weights came from, where `trust` lets them be read.
+    """
     onnx = need("onnx", why=f"{path.name}, an ONNX file,")
     if path.stat().st_size > MAX_BYTES:
         raise RefusedError(
@@ -64,13 +72,7 @@ def read_onnx(path: Path) -> Any:
         model = onnx.load_model(path, load_external_data=False)
     except Exception as error:  # noqa: BLE001 - broken bytes make it raise nearly anything
         raise _damaged(path, error) from None
-    outside = [one.name for one in model.graph.initializer if one.external_data]
-    if outside:
-        raise RefusedError(
-            "an ONNX file that holds its weights itself",
-            f"{path.name}, which points to files outside for {', '.join(outside[:3])}",
-            "save it again with its weights inside: onnx.save_model(onnx.load_model(path), new)",
-        )
+    files = take_in(model, path, allowed=trust.onnx_external, limit=MAX_BYTES)
     try:
         if model.functions:
             need("onnx.inliner", why="functions in the file")
@@ -81,7 +83,7 @@ def read_onnx(path: Path) -> Any:
         raise
     except Exception as error:  # noqa: BLE001 - the checker raises what it likes
         raise _damaged(path, error) from None
-    return model
+    return model, files
 
 
 def _refuse_custom(model: Any, path: Path) -> None:
@@ -98,7 +100,7 @@ def _refuse_custom(model: Any, path: Path) -> None:
 
 def onnx_rows(path: Path) -> list[tuple[str, str, tuple[int, ...]]]:
     """Name, type and shape of every weight in the file."""
-    weights = _checked_weights(read_onnx(path).graph, path)
+    weights = _checked_weights(read_onnx(path)[0].graph, path)
     return [(n, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in weights.items()]
 
 
@@ -199,7 +201,7 @@ def _attributes(node: Any) -> dict[str, Any]:
 class Asked(nn.Module):
     """An ONNX file that onnxruntime answers for: a black box without a gradient."""
 
-    def __init__(self, path: Path, unknown: list[str]) -> None:
+    def __init__(self, path: Path, model: Any, unknown: list[str]) -> None:
         super().__init__()
         try:
             runtime = need("onnxruntime", why=f"{path.name} with {', '.join(unknown)}")
@@ -209,7 +211,7 @@ class Asked(nn.Module):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._session = runtime.InferenceSession(
-                    path.read_bytes(), providers=["CPUExecutionProvider"]
+                    model.SerializeToString(), providers=["CPUExecutionProvider"]
                 )
         except Exception as error:  # noqa: BLE001 - the runtime raises what it likes
             raise _damaged(path, error) from None

@@ -28,13 +28,15 @@ class Trust:
     """The permissions of one run.
 
     `classes` are `pkg.mod:Class` that a pickle may make objects of; `unsafe_pickle` lets it call
-    anything; `torchscript` and `pt2` let the programs in such archives be read and run.
+    anything; `torchscript` and `pt2` let the programs in such archives be read and run;
+    `onnx_external` lets an ONNX file take weights from files beside it.
     """
 
     classes: tuple[str, ...] = ()
     unsafe_pickle: bool = False
     torchscript: bool = False
     pt2: bool = False
+    onnx_external: bool = False
 
     def needed(self, path: Path, form: Form) -> Risk | None:
         """The permission under which the file may be read, or None where it needs none.

@@ -72,7 +72,10 @@ def single(name: str, default: str | None = None, **changes: Any) -> Option:
 
 def _mounted(one: Option) -> Callable[[F], F]:
     if one.kind == "switch":
-        return click.option(one.flag, one.dest, is_flag=True, help=one.help)
+        return click.option(
+            one.flag, one.dest, is_flag=True, envvar=one.variable, help=one.help,
+            show_envvar=one.unsafe,
+        )  # fmt: skip
     return click.option(
         one.flag,
         one.dest,
@@ -81,5 +84,7 @@ def _mounted(one: Option) -> Callable[[F], F]:
         multiple=one.multiple,
         default=() if one.multiple else one.default,
         show_default=one.default is not None,
+        envvar=one.variable,
+        show_envvar=one.unsafe,
         help=one.help,
     )

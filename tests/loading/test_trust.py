@@ -15,6 +15,7 @@ from robustkit.cli import cli
 from robustkit.errors import RefusedError, UserError
 from robustkit.loading import Trust, load
 from robustkit.loading.isolated import _read, read_isolated
+from robustkit.options import OPTIONS
 from tests.loading.corpus import MARK, TOUCH, Runs, legacy, network, torch_zip, weights
 
 NETS = """
@@ -248,3 +249,24 @@ def test_the_report_says_what_was_allowed(scripted: Path) -> None:
     assert any("UNSAFE" in note for note in record["model"]["notes"])
     assert record["plan"]["allow_torchscript"] is True
     assert "--allow-torchscript" in Path("run/report.html").read_text()
+
+
+def test_a_variable_of_the_environment_allows_as_the_flag_does(scripted: Path, monkeypatch) -> None:
+    np.savez("data.npz", x=X.numpy(), y=[0, 1, 2, 0, 1])
+    words = ["audit", str(scripted), "--data", "data.npz", "--attack", "fgsm", "--out", "run"]
+    monkeypatch.setenv("ROBUSTKIT_ALLOW_TORCHSCRIPT", "0")
+    assert CliRunner().invoke(cli, words, prog_name="robustkit").exit_code == 4
+    monkeypatch.setenv("ROBUSTKIT_ALLOW_TORCHSCRIPT", "1")
+    result = CliRunner().invoke(cli, words, prog_name="robustkit")
+    assert result.exit_code == 0, result.output
+    record = json.loads(Path("run/audit.json").read_text())
+    assert record["plan"]["allow_torchscript"] is True
+    assert any("UNSAFE" in note for note in record["model"]["notes"])
+
+
+def test_only_what_is_unsafe_has_a_variable() -> None:
+    named = {one.variable for one in OPTIONS.values() if one.variable}
+    assert named == {
+        "ROBUSTKIT_TRUST_CLASS", "ROBUSTKIT_ALLOW_UNSAFE_PICKLE", "ROBUSTKIT_ALLOW_TORCHSCRIPT",
+        "ROBUSTKIT_ALLOW_PT2", "ROBUSTKIT_ALLOW_ONNX_EXTERNAL",
+    }  # fmt: skip
