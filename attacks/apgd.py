@@ -27,7 +27,6 @@ from robustkit.attacks.parts.gradient import Look, averaged
 from robustkit.attacks.parts.start import surface
 from robustkit.attacks.parts.targets import likely
 from robustkit.errors import UserError
-from robustkit.goal import Goal
 from robustkit.losses import LOSSES, Loss
 from robustkit.norms import NORMS, spread
 
@@ -152,7 +151,7 @@ class _Recipe:
         score = LOSSES[self.loss]
         if not self.targeted:
             return score
-        return lambda logits, goal: score(logits, Goal(goal.y, target))
+        return lambda logits, goal: score(logits, goal._replace(target=target))
 
     def init(self, problem: Problem) -> State:
         """Start on the surface of the ball."""

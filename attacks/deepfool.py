@@ -45,7 +45,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
         """Where a sample begins."""
         if problem.goal.target is not None:
             return begin(problem, problem.x, (problem.goal.target[:, None],))
-        logits = rivals(problem.model(problem.x), problem.goal.y)
+        logits = rivals(problem.goal.classes(problem.model(problem.x)), problem.goal.y)
         count = min(targets, logits.shape[1] - 1)
         return begin(problem, problem.x, (logits.topk(count, dim=1).indices,))
 

@@ -132,7 +132,7 @@ def _nearest(problem: Problem, x: Tensor, _label: Tensor) -> Look:
         logits = problem.model(x)
         distance = torch.full_like(problem.eps, torch.inf)
         loss, gradient = torch.zeros_like(distance), torch.zeros_like(x)
-        for other in range(logits.shape[1]):
+        for other in range(problem.goal.classes(logits).shape[1]):
             ahead = gap(torch.full_like(problem.goal.y, other))(logits, problem.goal)
             slope = problem.model.gradient(ahead, x, again=True)
             far = _distance(problem, ahead.detach(), slope)

@@ -2,6 +2,7 @@
 
 All of them are invariant to a shift of the logits; `margin` and `log-odds` never vanish where
 softmax saturates. Few classes: DLR needs three (targeted: four) and falls back to the margin.
+Where a model may abstain, all but `evasive` take that for the true label (`Goal.classes`).
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
     >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), Goal(torch.tensor([0])))
     tensor([-1.])
     """
+    logits = goal.classes(logits)
     return _towards(goal, _of_label(logits, goal), rivals(logits, goal.label).amax(1))
 
 
@@ -37,12 +39,13 @@ def log_odds(logits: Tensor, goal: Goal) -> Tensor:
     Its gradient has the direction of cross-entropy's at every point, and it does not vanish when
     p rounds to one: the difference between a masked model and a robust one.
     """
+    logits = goal.classes(logits)
     return _towards(goal, _of_label(logits, goal), rivals(logits, goal.label).logsumexp(1))
 
 
 def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
     """Cross-entropy as published, vanishing where softmax saturates: for comparisons only."""
-    return goal.sign * logits.log_softmax(1).gather(1, goal.label[:, None]).squeeze(1)
+    return goal.sign * _of_label(goal.classes(logits).log_softmax(1), goal)
 
 
 def dlr(logits: Tensor, goal: Goal) -> Tensor:
@@ -51,6 +54,7 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
     Invariant to shift and scale of the logits. With fewer than three classes (targeted: four)
     it is undefined and the margin takes its place.
     """
+    logits = goal.classes(logits)
     if logits.shape[1] < (3 if goal.target is None else 4):
         return margin(logits, goal)
     ordered = logits.sort(1, descending=True).values
@@ -67,12 +71,38 @@ def probability_margin(logits: Tensor, goal: Goal) -> Tensor:
     return margin(logits.softmax(1), goal)
 
 
+def excess(logits: Tensor, goal: Goal) -> Tensor:
+    """How far the model is beyond the point where it abstains, `[B]`: positive where it does."""
+    if goal.abstain is None:
+        return logits.new_zeros(len(logits))
+    return logits[:, goal.abstain] - logits[:, : goal.abstain].amax(1)
+
+
+def evasive(weight: float) -> Loss:
+    """The margin of the classes alone, less `weight` times what is too much for the detector.
+
+    The weighted sum that broke ten detectors (Carlini & Wagner 2017, arXiv 1705.07263).
+    """
+
+    def loss(logits: Tensor, goal: Goal) -> Tensor:
+        """Margin minus weighted excess, `[B]`."""
+        alone = goal._replace(abstain=None)
+        return margin(logits[:, : goal.abstain], alone) - weight * excess(logits, goal).clamp_min(0)
+
+    return loss
+
+
+EVASIVE = (1.0, 0.3, 0.1, 0.03)
+"""The weights of a detector that are tried, since nobody knows the one that works."""
+
+
 LOSSES: dict[str, Loss] = {
     "log-odds": log_odds,
     "cross-entropy": cross_entropy,
     "margin": margin,
     "dlr": dlr,
     "probability-margin": probability_margin,
+    **{f"evasive-{weight:g}": evasive(weight) for weight in EVASIVE},
 }
 
 

@@ -4,7 +4,7 @@
 nothing of the user's module but this, and the module is left as it was found.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -22,6 +22,10 @@ class Classifier:
     """A user's module behind its preprocessing: `classifier(x)` is `[B, K]` float32 logits.
 
     `x` is `[B, C, H, W]` in `bounds`. `forwards` and `backwards` count samples.
+
+    A defended model answers one column more where it may abstain: `abstain` is that column. Its
+    `views` are what an attacker who knows the defense looks at instead: the same model without a
+    part, or with another gradient. `random` says that it draws random numbers on purpose.
 
     >>> model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), name="tiny")
     >>> model(torch.zeros(2, 1, 2, 2)).shape, model.forwards
@@ -41,6 +45,9 @@ class Classifier:
         notes: Sequence[str] = (),
         access: Access = "white-box",
         device: str | torch.device = "cpu",
+        views: Mapping[str, "Classifier"] | None = None,
+        abstain: int | None = None,
+        random: bool = False,
     ) -> None:
         """Wrap `module`; it is moved to `device`, and otherwise not touched.
 
@@ -58,6 +65,7 @@ class Classifier:
         self.name, self.sha256, self.source = name, sha256, source
         self.access: Access = access
         self.classes, self.notes = tuple(classes), tuple(notes)
+        self.views, self.abstain, self.random = dict(views or {}), abstain, random
         self.device = torch.device(device)
         weight = next((p for p in module.parameters() if p.is_floating_point()), None)
         self.dtype = torch.float32 if weight is None else weight.dtype

@@ -16,7 +16,7 @@ def likely(problem: Problem) -> tuple[Tensor, int]:
     """
     if problem.goal.target is not None:
         return problem.goal.target, problem.restart
-    logits = rivals(problem.model(problem.x), problem.goal.y)
+    logits = rivals(problem.goal.classes(problem.model(problem.x)), problem.goal.y)
     again, rank = divmod(problem.restart, max(logits.shape[1] - 1, 1))
     return logits.argsort(1, descending=True)[:, rank], again
 
@@ -32,6 +32,6 @@ def gap(target: Tensor) -> Loss:
         if goal.target is not None:
             return margin(logits, goal)
         ends = torch.stack((goal.y, target), 1)
-        return logits.gather(1, ends).diff(dim=1).squeeze(1)
+        return goal.classes(logits).gather(1, ends).diff(dim=1).squeeze(1)
 
     return difference

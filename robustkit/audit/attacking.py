@@ -63,7 +63,7 @@ def attack(  # noqa: PLR0913 - the five that a caller thinks of come first
     chosen = build(attack) if isinstance(attack, str) else attack
     threat = ThreatModel.parse(threat, model.bounds) if isinstance(threat, str) else threat
     _check(x, y, target, threat)
-    host = Goal(y.cpu(), None if target is None else target.cpu())
+    host = Goal(y.cpu(), None if target is None else target.cpu(), model.abstain)
     task = Task(model, x.detach().float().cpu(), host, threat, torch.arange(len(x)))
     with model.frozen(seed):
         return judged(chosen, task, Engine(seed=seed, batch_size=batch_size or 0))

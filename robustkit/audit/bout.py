@@ -90,7 +90,8 @@ class Ring:
         prediction, confidence, finite = (torch.cat(column) for column in zip(*parts, strict=True))
         with torch.no_grad():
             logits = self.model(self.samples.pixels(slice(0, 1)).to(self.model.device))
-        return Clean(prediction, confidence, finite, logits.shape[1])
+        classes = logits.shape[1] if self.model.abstain is None else self.model.abstain
+        return Clean(prediction, confidence, finite, classes)
 
     def _first_look(self, x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Predictions; a model that cannot take these pictures at all is refused."""
@@ -166,7 +167,7 @@ class Ring:
     def attack(self, attack: str, threat: ThreatModel, rows: Tensor) -> Result:
         """One attack on some of the samples, judged; noted nowhere."""
         x, y = self.samples.pixels(rows), self.samples.y[rows]
-        task = Task(self.model, x, Goal(y), threat, rows)
+        task = Task(self.model, x, Goal(y, abstain=self.model.abstain), threat, rows)
         torch.manual_seed(self.engine.seed)
         return judged(build(attack), task, replace(self.engine, deadline=self.deadline))
 

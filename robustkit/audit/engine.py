@@ -238,7 +238,7 @@ def join_problems(first: Problem, second: Problem) -> Problem:
     eps = torch.cat((first.eps, second.eps))
     return first._replace(
         x=join_rows(first.x, second.x),
-        goal=Goal(join_rows(first.goal.y, second.goal.y), target),
+        goal=first.goal._replace(y=join_rows(first.goal.y, second.goal.y), target=target),
         threat=_joined_threat(first, second, eps),
         draws=join_rows(first.draws, second.draws),
         eps=eps,

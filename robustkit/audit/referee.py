@@ -65,7 +65,8 @@ def rule(
 
 
 def _reached(prediction: Tensor, finite: Tensor, goal: Goal) -> Tensor:
-    return ((prediction == goal.label) == (goal.target is not None)) | ~finite
+    hit = (prediction == goal.label) == (goal.target is not None)
+    return (hit & (prediction != (-1 if goal.abstain is None else goal.abstain))) | ~finite
 
 
 def eight_bit(x_adv: Tensor, x: Tensor) -> Tensor:

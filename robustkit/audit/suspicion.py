@@ -142,7 +142,7 @@ def _gradients(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
     for name, loss in (("margin", margin), ("cross-entropy", cross_entropy)):
         with torch.enable_grad():
             point = x.detach().requires_grad_()
-            gradient = model.gradient(loss(model(point), Goal(y)), point)
+            gradient = model.gradient(loss(model(point), Goal(y, abstain=model.abstain)), point)
         zero[name] = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     if zero["margin"]:
         message = f"{zero['margin']} of {len(x)} probed pictures have no gradient at all."
@@ -158,8 +158,9 @@ def _rough(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
     """Indicator 2 of Pintor et al.: how much noise of 4/255 changes the margin, at most 1."""
     noise = 2 * Draws.keyed(0, torch.arange(len(x))).uniform(x.shape[1:]).to(x) - 1
     with torch.no_grad():
-        here = margin(model(x), Goal(y))
-        there = margin(model((x + ROUGH_NOISE * noise).clamp(*model.bounds)), Goal(y))
+        goal = Goal(y, abstain=model.abstain)
+        here = margin(model(x), goal)
+        there = margin(model((x + ROUGH_NOISE * noise).clamp(*model.bounds)), goal)
     change = float(((here - there).abs() / here.abs().clamp_min(1e-12)).clamp_max(1).mean())
     if change <= ROUGH:
         return []

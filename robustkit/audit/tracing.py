@@ -27,10 +27,15 @@ def trace(
     kept = torch.tensor(rows[:TRACED], dtype=torch.int64)
     x, y = samples.pixels(kept).to(model.device), samples.y[kept].to(model.device)
     index, parsed = kept.to(model.device), ThreatModel.parse(threat, model.bounds)
+
+    def goals(n: int) -> Goal:
+        return Goal(y[:n], abstain=model.abstain)
+
     # Where memory runs out fewer samples are traced.
     (loss, size), used = halving(
         lambda n: _followed(
-            build(attack), pose(model, x[:n], Goal(y[:n]), parsed, index=index[:n], seed=seed)
+            build(attack),
+            pose(model, x[:n], goals(n), parsed, index=index[:n], seed=seed),
         ),
         len(kept),
     )
