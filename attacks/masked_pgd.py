@@ -1,4 +1,4 @@
-"""A patch for each picture: projected gradient descent inside a rectangle.
+"""A patch for each picture: projected gradient descent, or Auto-PGD, inside a rectangle.
 
 LaVAN (Karmon et al. 2018, arXiv 1801.02608, algorithm 1) with signs of gradients in place of
 gradients. Deviations: the loss is the log odds instead of a difference of logits; the place is
@@ -10,12 +10,14 @@ every restart.
 import torch
 from torch import Tensor
 
+from robustkit.attacks.apgd import apgd
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.losses import LOSSES, Loss
 from robustkit.rectangle import Rectangle, best_place, drawn_place, placed
+from robustkit.threat import ThreatModel
 
 POSITIONS = ("worst", "random", "fixed")
 
@@ -40,27 +42,18 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     >>> masked_pgd(steps=20, position="random").steps
     20
     """
-    if position not in POSITIONS or grid < 1 or not (0 <= row <= 1 and 0 <= column <= 1):
-        raise UserError(
-            f"position {', '.join(POSITIONS)}, grid >= 1, row and column in [0, 1]",
-            f"position={position}, grid={grid}, row={row}, column={column}",
-            "write for example masked-pgd:position=fixed,row=0.5,column=0.5",
-        )
+    _check(position, grid, row, column)
     score = LOSSES[loss]
 
     def init(problem: Problem) -> State:
         """Where a sample begins."""
         if position == "worst":
-            start, place = _worst(problem, score, grid)
-            return begin(problem, start, (place.mask(start),))
-        shape, draws = problem.threat.shape, problem.draws.at(problem.restart)
-        if position == "random":
-            place = drawn_place(problem.x, problem.eps, draws.at(0), shape)
+            start, mask = _worst(problem, score, grid)
         else:
-            where = torch.full_like(problem.eps, row), torch.full_like(problem.eps, column)
-            place = placed(problem.x, problem.eps, shape, where)
-        mask = place.mask(problem.x)
-        return begin(problem, torch.where(mask, _noise(problem, draws), problem.x), (mask,))
+            mask = _chosen(problem, position, row, column)
+            noise = _noise(problem, problem.draws.at(problem.restart))
+            start = torch.where(mask, noise, problem.x)
+        return begin(problem, start, (mask,))
 
     def step(problem: Problem, state: State) -> State:
         """One step of every sample."""
@@ -83,14 +76,89 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     return Attack("masked-pgd", init, step, steps, finish, restarts, settings=settings)
 
 
+def masked_apgd(
+    *,
+    steps: int = 50,
+    restarts: int = 1,
+    position: str = "worst",
+    grid: int = 5,
+    row: float = 0.5,
+    column: float = 0.5,
+    loss: str = "log-odds",
+) -> Attack:
+    """Auto-PGD (Croce & Hein 2020, arXiv 2003.01690) inside a patch; norm: patch.
+
+    The place is chosen as `masked_pgd` does it; inside, any colour is allowed and the steps are
+    those of APGD in linf. Raises UserError for another position.
+
+    >>> masked_apgd(steps=20).steps
+    20
+    """
+    _check(position, grid, row, column)
+    inner, score = apgd(steps=steps, loss=loss), LOSSES[loss]
+
+    def init(problem: Problem) -> State:
+        """Where a sample begins."""
+        if position == "worst":
+            mask = _worst(problem, score, grid)[1]
+        else:
+            mask = _chosen(problem, position, row, column)
+        state = inner.init(_inside(problem, mask))
+        return state._replace(memory=(mask, state.memory))
+
+    def step(problem: Problem, state: State) -> State:
+        """One step of every sample."""
+        mask, memory = state.memory
+        state = inner.step(_inside(problem, mask), state._replace(memory=memory))
+        return state._replace(memory=(mask, state.memory))
+
+    def finish(problem: Problem, state: State) -> State:
+        """A look at the last point."""
+        mask, memory = state.memory
+        assert inner.finish is not None
+        return inner.finish(_inside(problem, mask), state._replace(memory=memory))
+
+    settings = {
+        "steps": steps, "restarts": restarts, "position": position, "grid": grid, "row": row,
+        "column": column, "loss": loss,
+    }  # fmt: skip
+    return Attack("masked-apgd", init, step, inner.steps, finish, restarts, settings=settings)
+
+
+def _check(position: str, grid: int, row: float, column: float) -> None:
+    if position not in POSITIONS or grid < 1 or not (0 <= row <= 1 and 0 <= column <= 1):
+        raise UserError(
+            f"position {', '.join(POSITIONS)}, grid >= 1, row and column in [0, 1]",
+            f"position={position}, grid={grid}, row={row}, column={column}",
+            "write for example masked-pgd:position=fixed,row=0.5,column=0.5",
+        )
+
+
+def _inside(problem: Problem, mask: Tensor) -> Problem:
+    """The problem of choosing any colours inside `mask` `[B,1,H,W]` and nothing else."""
+    low, high = problem.threat.bounds
+    free = ThreatModel("linf", high - low, problem.threat.bounds, mask)
+    return problem._replace(threat=free).with_eps(torch.full_like(problem.eps, high - low))
+
+
+def _chosen(problem: Problem, position: str, row: float, column: float) -> Tensor:
+    """Where the patch is, `[B,1,H,W]`: drawn, or fixed at shares of the room there is."""
+    shape = problem.threat.shape
+    if position == "random":
+        draws = problem.draws.at(problem.restart).at(0)
+        return drawn_place(problem.x, problem.eps, draws, shape).mask(problem.x)
+    where = torch.full_like(problem.eps, row), torch.full_like(problem.eps, column)
+    return placed(problem.x, problem.eps, shape, where).mask(problem.x)
+
+
 def _noise(problem: Problem, draws: Draws) -> Tensor:
     """Uniform between the lowest and the highest value that each pixel may take."""
     drawn = draws.at(1).uniform(problem.x.shape[1:]).to(problem.x)
     return (problem.low + (problem.high - problem.low) * drawn).clamp(problem.low, problem.high)
 
 
-def _worst(problem: Problem, loss: Loss, grid: int) -> tuple[Tensor, Rectangle]:
-    """The picture with the steepest colours in the place where they do most harm, and the place."""
+def _worst(problem: Problem, loss: Loss, grid: int) -> tuple[Tensor, Tensor]:
+    """The picture with the steepest colours where they do most harm, and where `[B,1,H,W]`."""
     x, shape = problem.x, problem.threat.shape
     gradient = look(problem, x, loss).gradient
     colours = torch.where(gradient > 0, problem.high, problem.low)
@@ -107,7 +175,8 @@ def _worst(problem: Problem, loss: Loss, grid: int) -> tuple[Tensor, Rectangle]:
     order = value.nan_to_num().argsort(1, descending=True)
     chosen = order[:, min(problem.restart, count - 1), None]
     place = Rectangle(*(part.gather(1, chosen).squeeze(1) for part in places))
-    return torch.where(place.mask(x), colours, x), place
+    mask = place.mask(x)
+    return torch.where(mask, colours, x), mask
 
 
 def _grid(problem: Problem, grid: int) -> Rectangle:
