@@ -42,6 +42,7 @@ from robustkit.attacks.rays import rays
 from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
+from robustkit.attacks.viewed import viewed
 from robustkit.errors import UserError
 
 LP = ("linf", "l2", "l1")
@@ -233,7 +234,7 @@ def info(name: str) -> AttackInfo:
     'fixed-budget'
     """
     rows = catalogue()
-    own = name.partition(":")[0]
+    own = name.partition("@")[0].partition(":")[0]
     if own in PEERS:
         return peer_info(name)
     if own not in rows:
@@ -253,9 +254,16 @@ def _hint(name: str) -> str:
 def build(text: str) -> Attack:
     """Build an attack from `NAME[:key=value,...]`; raises UserError for what it does not take.
 
+    With `@VIEW` behind it, it looks at that view of a defended model (`viewed`).
+
     >>> build("pgd:steps=40,restarts=2").restarts
     2
+    >>> build("pgd:steps=40@undefended").name
+    'pgd@undefended'
     """
+    text, _, view = text.partition("@")
+    if view:
+        return viewed(build(text), view)
     name, _, rest = text.partition(":")
     if name in PEERS:
         return build_peer(text)

@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from robustkit.attacks.attack import Attack, Problem, State
+from robustkit.attacks.attack import Attack
+from robustkit.attacks.parts.elsewhere import judged_last, moved
 from robustkit.errors import UserError
 from robustkit.model import Classifier
 
@@ -60,30 +61,8 @@ def transferred(attack: Attack, models: Sequence[Classifier]) -> Attack:
     if attack.minimum_norm:
         raise UserError("a fixed-budget attack", attack.name, "transfer for example mi-fgsm")
     surrogate = fuse(models)
-
-    def elsewhere(problem: Problem) -> Problem:
-        """The problem on the surrogate."""
-        return problem._replace(model=surrogate)
-
-    def unjudged(state: State) -> State:
-        """The state without what the surrogate says of success."""
-        return state._replace(fooled=torch.zeros_like(state.fooled))
-
-    def init(problem: Problem) -> State:
-        """Begin on the surrogate."""
-        return unjudged(attack.init(elsewhere(problem)))
-
-    def step(problem: Problem, state: State) -> State:
-        """One step on the surrogate."""
-        return unjudged(attack.step(elsewhere(problem), state))
-
-    def finish(problem: Problem, state: State) -> State:
-        """Judge the best point on the model under test."""
-        if attack.finish:
-            state = attack.finish(elsewhere(problem), state)
-        return state._replace(fooled=problem.goal.reached(problem.model(state.x_adv)))
-
     return replace(
-        attack, name=f"{attack.name}-transfer", init=init, step=step, finish=finish,
+        judged_last(moved(attack, lambda model: surrogate, free=True)),
+        name=f"{attack.name}-transfer",
         settings={**attack.settings, "models": surrogate.name},
-    )  # fmt: skip
+    )
