@@ -56,7 +56,7 @@ class Problem(NamedTuple):
     def with_eps(self, eps: Tensor) -> "Problem":
         """The same problem with the budgets `eps` `[B]`."""
         low, high = self.threat.box(self.x)
-        if self.threat.norm_name not in ("l0", "patch"):
+        if self.threat.norm_name in ("linf", "l2", "l1"):
             radius = spread(eps, self.x)
             low, high = torch.maximum(low, -radius), torch.minimum(high, radius)
         bounds = self.threat.bounds
@@ -70,6 +70,10 @@ class Problem(NamedTuple):
             return x_adv.clamp(self.low, self.high)
         delta = self.threat.norm.project(x_adv - self.x, self.eps, self.box)
         return (self.x + delta).clamp(self.low, self.high)
+
+    def remade(self, made: Tensor) -> Tensor:
+        """The pictures that a transformation with parameters `made` gives, in bounds and mask."""
+        return self.threat.remade(self.x, made).clamp(self.low, self.high)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The picture of the threat model that maximises a linear function, exactly."""
@@ -132,10 +136,15 @@ def pick(rows: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
     return torch.lerp(otherwise, x, spread(rows.to(x.dtype), x))
 
 
+def improved(problem: Problem, state: State, logits: Tensor, loss: Tensor) -> Tensor:
+    """Whether `state.x` is to be kept, `[B]`: the first success, until then the best loss."""
+    return (problem.goal.reached(logits) | (loss > state.loss)) & ~state.fooled
+
+
 def observe(problem: Problem, state: State, logits: Tensor, loss: Tensor) -> State:
     """Note what the model says at `state.x`: the first success stays, until then the best loss."""
     reached = problem.goal.reached(logits)
-    better = (reached | (loss > state.loss)) & ~state.fooled
+    better = improved(problem, state, logits, loss)
     return state._replace(
         x_adv=pick(better, state.x, state.x_adv),
         loss=torch.where(better, loss, state.loss),
@@ -166,7 +175,8 @@ class Attack:
     `steps` is how many steps a sample gets; `finish`, if any, looks at the last point. Restart
     r > 0 runs on what earlier ones left over, with `problem.restart = r`. A `minimum_norm` attack
     goes on after a success, to a smaller one. `gradient` says whether it needs gradients; without,
-    it runs under `no_grad`.
+    it runs under `no_grad`. Under a threat without a norm, `made` tells how `x_adv` was made, for
+    the referee to make it again.
     """
 
     name: str
@@ -179,6 +189,7 @@ class Attack:
     gradient: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    made: Callable[[State], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         {
             **_everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
             "patch": ("masked-pgd:steps=20", "masked-pgd:steps=20,position=random"),
+            "spatial": ("worst-of-k", "rotation-translation:rotations=7,shifts=3"),
         },
     ),
     "standard": (
@@ -48,7 +49,8 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         {
             **_everywhere(("apgd-ce", "apgd-t", *LAST)),
             "l1": (*WIDE, *LAST),
-            "patch": ("masked-pgd:restarts=5", "patch-rs:queries=1000"),
+            "patch": ("masked-apgd:restarts=5", "patch-rs:queries=1000"),
+            "spatial": ("worst-of-k", "rotation-translation"),
         },
     ),
     "blackbox": (
@@ -58,6 +60,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             **_everywhere(("square:queries=1000",)),
             "linf": ("square:queries=1000", "rays:queries=500"),
             "patch": ("patch-rs:queries=1000",),
+            "spatial": ("worst-of-k", "rotation-translation"),
         },
     ),
     "minimum-norm": (

@@ -11,11 +11,15 @@ from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.norms import NORMS, Box, Norm
 from robustkit.rectangle import patch_norm
+from robustkit.transforms import TRANSFORMS, Transform
 
 # What float32 arithmetic may add to a distance between pixels: one unit in the last place of 1.
 ROUNDING = 2e-7
 
-THREATS = (*NORMS, "patch")
+# What float32 resampling on another device may change in a pixel.
+RESAMPLED = 1e-3
+
+THREATS = (*NORMS, "patch", *TRANSFORMS)
 """Everything that a threat may begin with."""
 
 
@@ -30,6 +34,9 @@ class ThreatModel:
     `eps` is the share of the picture's area that it takes, as a square; with `sides`, height and
     width in pixels, `eps` is their product and the rectangle has their proportions.
 
+    A threat of `transforms.py` has no norm: what may be done to a picture is transform it within
+    `limits`, and `eps` is in that kind's own unit.
+
     >>> ThreatModel.parse("linf:8/255"), ThreatModel.parse("patch:32x16").eps
     (ThreatModel('linf:8/255'), 512.0)
     >>> ThreatModel("l2", 0.5).with_eps(0.25).text
@@ -42,6 +49,7 @@ class ThreatModel:
     mask: Tensor | None = None
     written: str = ""
     sides: tuple[int, int] | None = None
+    limits: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a norm that is not known and a budget that cannot be one."""
@@ -50,16 +58,22 @@ class ThreatModel:
         lowest = float(torch.as_tensor(self.eps).min()) if _count(self.eps) else 0.0
         if not lowest >= 0:
             raise UserError("a budget eps >= 0", str(self.eps), "give for example linf:8/255")
+        if self.transform and not self.limits:
+            object.__setattr__(self, "limits", self.transform.limits)
 
     @classmethod
     def parse(cls, text: str, bounds: tuple[float, float] = (0.0, 1.0)) -> "ThreatModel":
         """Read `linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`, `patch:0.05`, `patch:32x32`.
 
-        Raises UserError for anything else.
+        And what is no ball: `spatial:30,3` (degrees, pixels), `flow:0.5` (pixels). Raises UserError
+        for anything else.
         """
         name, colon, budget = text.strip().lower().partition(":")
         if name == "patch":
             return cls._patch(text, budget.replace(" ", ""), bounds)
+        if name in TRANSFORMS:
+            amount, limits = TRANSFORMS[name].read(budget)
+            return cls(name, amount, bounds, written=f"{name}:{budget}", limits=limits)
         try:
             eps = float(Fraction(budget.replace(" ", "")))
         except (ValueError, ZeroDivisionError):
@@ -85,8 +99,19 @@ class ThreatModel:
         return cls("patch", share, bounds, written=f"patch:{budget}")
 
     @property
+    def transform(self) -> Transform | None:
+        """How pictures are made under a threat that has no norm."""
+        return TRANSFORMS.get(self.norm_name)
+
+    @property
     def norm(self) -> Norm:
-        """The norm's functions."""
+        """The norm's functions; raises UserError for a threat that is no ball."""
+        if self.transform:
+            raise UserError(
+                f"an attack or defense for {self.norm_name}",
+                "one that moves in the ball of a norm",
+                "see robustkit list attacks, or choose a threat such as linf:8/255",
+            )
         return patch_norm(self.shape) if self.norm_name == "patch" else NORMS[self.norm_name]
 
     @property
@@ -99,6 +124,8 @@ class ThreatModel:
         """The threat as it is written, `linf:8/255`."""
         if self.written:
             return self.written
+        if self.limits and isinstance(self.eps, float):
+            return f"{self.norm_name}:{','.join(f'{self.eps * one:g}' for one in self.limits)}"
         plain = isinstance(self.eps, float) and not self.sides
         return f"{self.norm_name}:{self.eps:g}" if plain else self.norm_name
 
@@ -150,23 +177,41 @@ class ThreatModel:
         return self.project(x + self.norm.sample(x, self.budget(x), draws), x)
 
     def size(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The perturbation's size in the threat's own norm, `[B]`."""
-        return self.norm.size(x_adv - x)
+        """The perturbation's size in the threat's own norm, `[B]`; in l2 if it has none."""
+        norm = NORMS["l2"] if self.transform else self.norm
+        return norm.size(x_adv - x)
+
+    def remade(self, x: Tensor, made: Tensor) -> Tensor:
+        """The pictures that a transformation with parameters `made` `[B, ...]` gives."""
+        assert self.transform, "only a threat without a norm makes pictures"
+        low, high = self.box(x)
+        delta = self.transform.remade(x, made, self.bounds) - x
+        return (x + delta.clamp(low, high)).clamp(*self.bounds)
+
+    def departure(self, x_adv: Tensor, x: Tensor, made: Tensor) -> Tensor:
+        """By how much `made` breaks the budget or misses `x_adv`, `[B]`; 0 where it is allowed."""
+        assert self.transform, "only a threat without a norm makes pictures"
+        off = (x_adv - self.remade(x, made)).flatten(1).abs().amax(1) - RESAMPLED
+        over = self.transform.size(made, self.limits) - self.budget(x) * (1 + 1e-5)
+        return torch.maximum(off, over).clamp_min(0).nan_to_num(torch.inf)
 
     def violation(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """By how much a point breaks the rules, `[B]`; 0 where it is allowed.
 
-        Allowed is what holds up to float32 rounding: eps (1 + 1e-6) + 2e-7 a pixel.
+        Allowed is what holds up to float32 rounding: eps (1 + 1e-6) + 2e-7 a pixel. Where there is
+        no norm only bounds and mask are looked at: see `departure`.
         """
         delta = x_adv - x
+        low, high = self.box(x)
+        outside = torch.maximum(low - delta, delta - high).flatten(1).amax(1) - ROUNDING
+        if self.transform:
+            return outside.clamp_min(0).nan_to_num(torch.inf)
         slack = ROUNDING * (1.0 if self.norm_name == "linf" else x[0].numel() ** 0.5)
         if self.norm_name == "l1":
             slack = ROUNDING * x[0].numel()
         if self.norm_name in ("l0", "patch"):
             slack = 0.0
         over = self.norm.size(delta) - self.budget(x) * (1 + 1e-6) - slack
-        low, high = self.box(x)
-        outside = torch.maximum(low - delta, delta - high).flatten(1).amax(1) - ROUNDING
         return torch.maximum(over, outside).clamp_min(0).nan_to_num(torch.inf)
 
 

@@ -9,7 +9,7 @@ from robustkit.attacks import build
 from robustkit.attacks.attack import Attack
 from robustkit.audit.device import choose_batch_size, halving
 from robustkit.audit.engine import Engine, Outcome, Task
-from robustkit.audit.referee import Ruling, rule
+from robustkit.audit.referee import Ruling, retraced, rule
 from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.model import Classifier
@@ -83,7 +83,10 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
             task.model, outcome.x_adv, x=task.x, goal=task.goal, threat=task.threat,
             claimed=outcome.fooled & ~beyond_budget(outcome, task), batch_size=batch_size,
         )  # fmt: skip
-        return outcome, ruling
+        return outcome, retraced(
+            ruling, outcome.x_adv, outcome.made,
+            model=task.model, x=task.x, threat=task.threat, batch_size=batch_size,
+        )  # fmt: skip
 
     (outcome, ruling), used = halving(run, size)
     return Result(

@@ -54,7 +54,8 @@ class Task:
 class Outcome:
     """What an attack claims, every tensor `[N]` on the host; the referee has the last word.
 
-    `fooled` is a claim; `queries` counts forwards of that sample, `steps` its steps.
+    `fooled` is a claim; `queries` counts forwards of that sample, `steps` its steps; `made` is what
+    pictures were made with, where the threat asks for it.
     """
 
     x_adv: Tensor
@@ -67,14 +68,17 @@ class Outcome:
     forwards: int
     backwards: int
     complete: bool = True
+    made: Tensor | None = None
 
 
 class _Results:
     """Host columns that finished slots are written into."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, attack: Attack) -> None:
         count = len(task.x)
         self.x_adv = task.x.clone()
+        self.maker = attack.made
+        self.made: Tensor | None = None
         self.fooled = torch.zeros(count, dtype=torch.bool)
         self.loss = torch.full((count,), -torch.inf)
         self.size = torch.full((count,), torch.inf)
@@ -90,6 +94,11 @@ class _Results:
         kept = rows[better]
         self.x_adv[kept] = state.x_adv[better.to(state.x_adv.device)].cpu()
         self.loss[kept], self.size[kept] = loss[better], size[better]
+        if self.maker:
+            made = self.maker(state).cpu()
+            if self.made is None:
+                self.made = made.new_zeros((len(self.fooled), *made.shape[1:]))
+            self.made[kept] = made[better]
         self.fooled[rows] |= fooled
         self.steps[rows] += state.t.cpu()
         self.queries[rows] += queries.cpu()
@@ -117,7 +126,7 @@ class Engine:
         """Attack every sample of the task; restarts meet only what earlier ones left over."""
         model, started = task.model, time.perf_counter()
         before = model.forwards, model.backwards
-        results = _Results(task)
+        results = _Results(task, attack)
         complete = True
         rows = torch.arange(len(task.x))
         graph = contextlib.nullcontext() if attack.gradient else torch.no_grad()
@@ -130,7 +139,7 @@ class Engine:
         return Outcome(
             results.x_adv, results.fooled, results.loss, results.size, results.steps,
             results.queries, time.perf_counter() - started,
-            model.forwards - before[0], model.backwards - before[1], complete,
+            model.forwards - before[0], model.backwards - before[1], complete, results.made,
         )  # fmt: skip
 
     def _pass(

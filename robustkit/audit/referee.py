@@ -1,6 +1,6 @@
 """The referee recomputes every claim on the user's own model: only its verdict is counted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +62,40 @@ def rule(
     kept = fooled & _reached(label, solid, goal) & within
     size = threat.size(x_adv, x)
     return Ruling(fooled, claimed & ~fooled, kept, prediction, confidence, size)
+
+
+def retraced(
+    ruling: Ruling,
+    x_adv: Tensor,
+    made: Tensor | None,
+    *,
+    model: Classifier,
+    x: Tensor,
+    threat: ThreatModel,
+    batch_size: int,
+) -> Ruling:
+    """The ruling under a threat without a norm: pictures must come of what made them.
+
+    Each is made again from `made` `[N, ...]` on the model's device; where the budget does not allow
+    that, or another picture comes out, there is no success. Under any other threat nothing changes.
+    """
+    if threat.transform is None:
+        return ruling
+    if made is None:
+        none = torch.zeros_like(ruling.fooled)
+        return replace(ruling, fooled=none, lost=ruling.fooled | ruling.lost, eight_bit=none)
+    off = []
+    for rows in torch.arange(len(x)).split(batch_size):
+        parts = (part[rows].to(model.device) for part in (x_adv, x, made))
+        off.append(threat.take(rows).departure(*parts).cpu())
+    honest = torch.cat(off) == 0
+    return replace(
+        ruling,
+        fooled=ruling.fooled & honest,
+        lost=ruling.lost | (ruling.fooled & ~honest),
+        eight_bit=ruling.eight_bit & honest,
+        size=threat.transform.size(made, threat.limits),
+    )
 
 
 def _reached(prediction: Tensor, finite: Tensor, goal: Goal) -> Tensor:

@@ -20,6 +20,7 @@ from robustkit.audit.standing import Clean, Standing
 from robustkit.goal import Goal
 from robustkit.records import Finding
 from robustkit.threat import ThreatModel
+from robustkit.transforms import TRANSFORMS
 
 TRIED = 24
 """Survivors that a trial looks at."""
@@ -63,8 +64,11 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
 
     Returns the findings; `standing` is worse afterwards if anything moved.
     """
-    findings = []
+    findings: list[Finding] = []
     norm = standing.threat.partition(":")[0]
+    if norm in TRANSFORMS:
+        # No attack of a ball is stronger here, and no lack of a limit means anything.
+        return findings
     seen = ring.model.access == "white-box"
     blind = [PLACES if norm == "patch" else QUERIES]
     for trial in choose(norm, found) if seen else blind:

@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from robustkit.report.svg import dot, drawing, label, line, path, rect
 from robustkit.report.text import shorten
-from robustkit.report.threats import read, title
+from robustkit.report.threats import TRANSFORMED, read, title
 
 WIDTH, HEIGHT = 360, 150
 CENTRE, REACH, AXIS = (80.0, 75.0), 34.0, 72.0
@@ -17,6 +17,8 @@ def threat_picture(text: str) -> Markup:
     norm, eps = read(text)
     if norm == "patch":
         return _patch_picture(text, eps)
+    if norm in TRANSFORMED:
+        return _transformed_picture(text)
     (cx, cy), end = CENTRE, AXIS
     words = f"The attacker's budget {title(text)}: the set of pictures within reach of the original"
     return drawing(
@@ -51,6 +53,26 @@ def _patch_picture(text: str, eps: float) -> Markup:
         rect(corner, (side, side), "reach"),
         label((WORDS, 22), shorten(title(text), 22), "strong"),
         *(label((WORDS, 48 + 16 * k), text, "small") for k, text in enumerate(said)),
+    )
+
+
+def _transformed_picture(text: str) -> Markup:
+    """A picture's frame and the same one turned and shifted; the rest is words."""
+    (cx, cy), end = CENTRE, AXIS - 22
+    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    frame = [(cx + a * end, cy + b * end) for a, b in corners]
+    turned = [(cx + 6 + end * (0.94 * a - 0.34 * b), cy + end * (0.34 * a + 0.94 * b))
+              for a, b in corners]  # fmt: skip
+    said = ("No pixel has a budget: the picture", "as a whole is made anew, within",
+            "the limits above.")  # fmt: skip
+    return drawing(
+        WIDTH,
+        HEIGHT,
+        f"The attacker's limits {title(text)}: pictures made of the original",
+        *(line(frame[k - 1], frame[k], "axis") for k in range(4)),
+        path(turned, "reach", closed=True),
+        label((WORDS, 22), shorten(title(text), 22), "strong"),
+        *(label((WORDS, 48 + 16 * k), one, "small") for k, one in enumerate(said)),
     )
 
 

@@ -47,6 +47,8 @@ def words(text: str) -> str:
     norm, eps = read(text)
     if norm == "patch":
         return _patch_words(text, eps)
+    if norm in TRANSFORMED:
+        return _transform_words(norm, text)
     if eps != eps:  # noqa: PLR0124 - only nan differs from itself
         return f"The attacker is bounded by {plain(text)}."
     if norm == "linf":
@@ -82,6 +84,25 @@ def _patch_words(text: str, eps: float) -> str:
         f"The attacker may put one patch of {size} anywhere on a picture "
         "and paint it as he likes; nothing changes outside of it."
     )
+
+
+TRANSFORMED = {
+    "spatial": "The attacker may rotate a picture by up to {0} degrees either way and shift it "
+    "by up to {1} pixels in each direction.",
+    "flow": "The attacker may bend a picture smoothly: every pixel may come from up to {0} pixels "
+    "away.",
+    "corruption": "No attacker: noise, blur, weather and compression, at severity {0} of 5.",
+}
+"""Threats that are no balls, in words; braces stand for the numbers behind the colon."""
+
+
+def _transform_words(norm: str, text: str) -> str:
+    """A threat that is no ball by its numbers."""
+    numbers = re.findall(r"[\d.]+(?:/[\d.]+)?", text.partition(":")[2])
+    form = TRANSFORMED[norm]
+    if len(numbers) != form.count("{"):
+        return f"The attacker is bounded by {plain(text)}."
+    return form.format(*numbers)
 
 
 def _levels(eps: float) -> str:

@@ -88,7 +88,10 @@ def not_tested(log: AuditLog) -> list[str]:
         lines.append(f"Anything beyond {_list(larger)}.")
     if "patch" not in norms:
         lines.append("Patches, stickers and changes in the physical world.")
-    lines.append("Rotation, blur, weather, compression and other honest corruptions.")
+    honest = {"spatial": "rotation", "corruption": "blur, weather, compression"}
+    left = [what for name, what in honest.items() if name not in norms]
+    if left:
+        lines.append(f"{', '.join(left).capitalize()} and other honest corruptions.")
     if not any(is_black_box(one) for t in log.threats for one in t.attacks):
         lines.append("Attackers without gradients: no black-box attack was run.")
     lines.append("Attacks made for this very model, poisoned training data, backdoors.")

@@ -100,6 +100,7 @@ def _threats() -> list[Row]:
 
     examples = {
         "linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12", "l0": "l0:10", "patch": "patch:0.05",
+        "spatial": "spatial:30,3", "flow": "flow:0.5", "corruption": "corruption:3",
     }  # fmt: skip
     return [
         {"name": name, "example": example, "what": words(example)}
