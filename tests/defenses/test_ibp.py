@@ -33,7 +33,8 @@ class Residual(nn.Module):
         short = functional.pad(functional.max_pool2d(x, 2), (0, 2, 0, 2)) - self.shift
         x = functional.relu(self.norm(self.second(x)) * -0.5 + short)
         x = torch.cat((x, 2 * x), 1).view(x.size(0), 6, -1).mean(2)
-        return self.last(x[:, :3] / 3 + x[:, 3:])
+        logits: Tensor = self.last(x[:, :3] / 3 + x[:, 3:])
+        return logits
 
 
 def plain() -> nn.Module:
