@@ -7,6 +7,8 @@ with the steepest colours and looked at in one batch; the worst is attacked, the
 every restart.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -137,8 +139,18 @@ def _check(position: str, grid: int, row: float, column: float) -> None:
 def _inside(problem: Problem, mask: Tensor) -> Problem:
     """The problem of choosing any colours inside `mask` `[B,1,H,W]` and nothing else."""
     low, high = problem.threat.bounds
-    free = ThreatModel("linf", high - low, problem.threat.bounds, mask)
-    return problem._replace(threat=free).with_eps(torch.full_like(problem.eps, high - low))
+    return problem._replace(
+        threat=_free(low, high),
+        eps=torch.full_like(problem.eps, high - low),
+        low=torch.where(mask, problem.low, problem.x),
+        high=torch.where(mask, problem.high, problem.x),
+    )
+
+
+@cache
+def _free(low: float, high: float) -> ThreatModel:
+    """Any colour at all."""
+    return ThreatModel("linf", high - low, (low, high))
 
 
 def _chosen(problem: Problem, position: str, row: float, column: float) -> Tensor:

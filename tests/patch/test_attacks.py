@@ -67,7 +67,10 @@ def assert_exactly(x_adv: Tensor, x: Tensor, place: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (2, 9), (7, 11), (5, 4)])
-@pytest.mark.parametrize("text", ["masked-pgd:steps=5", "masked-pgd:steps=5,grid=1"])
+@pytest.mark.parametrize(
+    "text",
+    [f"masked-{name}:steps=5{grid}" for name in ("pgd", "apgd") for grid in ("", ",grid=1")],
+)
 def test_the_most_vulnerable_place_is_found(top: int, left: int, text: str) -> None:
     model, x, place = vulnerable(top, left)
     result = rk.attack(text, model, x, torch.tensor([0]), "patch:3x3")
@@ -88,15 +91,16 @@ def test_a_black_box_finds_it_too(top: int, left: int) -> None:
 
 def test_a_smaller_patch_does_not_succeed() -> None:
     model, x, _ = vulnerable(5, 4)
-    for text in ("masked-pgd", "patch-rs:queries=500"):
+    for text in ("masked-pgd", "masked-apgd", "patch-rs:queries=500"):
         result = rk.attack(text, model, x, torch.tensor([0]), "patch:2x3")
         assert not bool(result.fooled)
 
 
+@pytest.mark.parametrize("name", ["masked-pgd", "masked-apgd"])
 @pytest.mark.parametrize(("row", "column"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.25)])
-def test_a_fixed_patch_stays_where_it_was_put(row: float, column: float) -> None:
+def test_a_fixed_patch_stays_where_it_was_put(row: float, column: float, name: str) -> None:
     model, x, _ = vulnerable(5, 4)
-    attack = build(f"masked-pgd:steps=10,position=fixed,row={row},column={column}")
+    attack = build(f"{name}:steps=10,position=fixed,row={row},column={column}")
     index = torch.tensor([0])
     threat = ThreatModel.parse("patch:3x3")
     with model.frozen():
@@ -104,7 +108,8 @@ def test_a_fixed_patch_stays_where_it_was_put(row: float, column: float) -> None
     assert_exactly(state.x_adv, x, (min(int(row * 8), 7), min(int(column * 12), 11)))
 
 
-def test_random_places_differ_by_sample_and_restart() -> None:
+@pytest.mark.parametrize("name", ["masked-pgd", "masked-apgd"])
+def test_random_places_differ_by_sample_and_restart(name: str) -> None:
     model, x, _ = vulnerable(5, 4)
     x = x.expand(6, -1, -1, -1)
     index, threat = torch.arange(6), ThreatModel.parse("patch:3x3")
@@ -113,7 +118,7 @@ def test_random_places_differ_by_sample_and_restart() -> None:
         for restart in (0, 1):
             goal = Goal(torch.zeros(6, dtype=torch.int64))
             problem = pose(model, x, goal, threat, index=index, restart=restart)
-            state = build("masked-pgd:position=random").init(problem)
+            state = build(f"{name}:position=random").init(problem)
             places |= {tuple(one.nonzero()[0].tolist()) for one in state.memory[0]}
     assert len(places) > 8
 
@@ -123,7 +128,7 @@ def test_a_mask_confines_the_patch() -> None:
     model, x, _ = vulnerable(0, 0)
     mask = torch.zeros(1, 1, *SHAPE[1:], dtype=torch.bool)
     mask[..., 5:9, 6:12] = True
-    for text in ("masked-pgd", "patch-rs:queries=60"):
+    for text in ("masked-pgd", "masked-apgd", "patch-rs:queries=60"):
         threat = ThreatModel("patch", 9.0, sides=(3, 3), mask=mask)
         x_adv = rk.attack(text, model, x, torch.tensor([0]), threat).x_adv
         outside = ~mask.expand_as(x)
