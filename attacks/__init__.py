@@ -33,6 +33,7 @@ from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti
 from robustkit.attacks.nes import nes
 from robustkit.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
 from robustkit.attacks.one_pixel import one_pixel
+from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
 from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.peer_names import our_suite, ours
@@ -44,6 +45,7 @@ from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.spatial import rotation_translation, worst_of_k
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
+from robustkit.attacks.stadv import stadv
 from robustkit.attacks.viewed import viewed
 from robustkit.errors import UserError
 
@@ -130,7 +132,8 @@ __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
     "fmn", "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_apgd", "masked_pgd",
-    "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel", "patch_rs", "pdpgd", "pgd",
+    "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel",
+    "orthogonal_pgd", "patch_rs", "pdpgd", "pgd",
     "rays", "rotation_translation", "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square",
-    "ti_fgsm", "uniform_noise", "vmi_fgsm", "worst_of_k",
+    "stadv", "ti_fgsm", "uniform_noise", "vmi_fgsm", "worst_of_k",
 ]  # fmt: skip

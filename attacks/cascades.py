@@ -41,6 +41,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             **_everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
             "patch": ("masked-pgd:steps=20", "masked-pgd:steps=20,position=random"),
             "spatial": ("worst-of-k", "rotation-translation:rotations=7,shifts=3"),
+            "flow": ("stadv:steps=20",),
         },
     ),
     "standard": (
@@ -51,6 +52,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "l1": (*WIDE, *LAST),
             "patch": ("masked-apgd:restarts=5", "patch-rs:queries=1000"),
             "spatial": ("worst-of-k", "rotation-translation"),
+            "flow": ("stadv",),
         },
     ),
     "blackbox": (

@@ -18,6 +18,7 @@ from robustkit.attacks.momentum import di_fgsm, mi_fgsm, ni_fgsm, si_ni_fgsm, ti
 from robustkit.attacks.nes import nes
 from robustkit.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
 from robustkit.attacks.one_pixel import one_pixel
+from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
 from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
@@ -26,6 +27,7 @@ from robustkit.attacks.sigma_zero import sigma_zero
 from robustkit.attacks.spatial import rotation_translation, worst_of_k
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
+from robustkit.attacks.stadv import stadv
 
 LP = ("linf", "l2", "l1")
 
@@ -184,6 +186,11 @@ ROWS = (
         "Szegedy et al. 2014, arXiv 1312.6199", "cleverhans:LBFGS",
     ),
     AttackInfo(
+        "orthogonal-pgd", orthogonal_pgd, LP, "fixed-budget", "white-box",
+        "1 forward and 2 backwards a step",
+        "Bryniarski et al. 2021, arXiv 2106.15023", "orthogonal_pgd:OrthogonalPGD",
+    ),
+    AttackInfo(
         "uniform-noise", uniform_noise, ("linf", "l2", "l1", "l0"), "fixed-budget", "none",
         "1 forward a try",
         "Rauber et al. 2017, arXiv 1707.04131",
@@ -207,5 +214,9 @@ ROWS = (
     AttackInfo(
         "worst-of-k", worst_of_k, ("spatial",), "fixed-budget", "none", "1 forward a move",
         "Engstrom et al. 2019, arXiv 1712.02779", "art:SpatialTransformation",
+    ),
+    AttackInfo(
+        "stadv", stadv, ("flow",), "fixed-budget", "white-box", "1 forward and backward a step",
+        "Xiao et al. 2018, arXiv 1801.02612", "advertorch:SpatialTransformAttack",
     ),
 )  # fmt: skip

@@ -49,12 +49,16 @@ def moved(x: Tensor, move: Tensor, *, black: float = 0.0) -> Tensor:
     return torch.where(spread((move == 0).all(1), x), x, turned)
 
 
-def flowed(x: Tensor, flow: Tensor) -> Tensor:
+def bent(x: Tensor, flow: Tensor) -> Tensor:
     """Pictures `[B,C,H,W]` in which every pixel comes from `flow` `[B,2,H,W]` pixels away.
 
     `flow` is how far down and to the right a pixel's source lies; beyond the border is the border.
-    Without any flow a picture is left as it is, bit for bit.
+    Differentiable in both.
     """
     rows, columns = places(x)
-    bent = sampled(x, rows + flow[:, 0], columns + flow[:, 1], outside="border")
-    return torch.where(spread((flow == 0).flatten(1).all(1), x), x, bent)
+    return sampled(x, rows + flow[:, 0], columns + flow[:, 1], outside="border")
+
+
+def flowed(x: Tensor, flow: Tensor) -> Tensor:
+    """The same where there is a flow; without any a picture is left as it is, bit for bit."""
+    return torch.where(spread((flow == 0).flatten(1).all(1), x), x, bent(x, flow))

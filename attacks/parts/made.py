@@ -20,7 +20,7 @@ class Made(NamedTuple):
 
 
 def note_made(problem: Problem, state: State, made: Made, logits: Tensor, loss: Tensor) -> State:
-    """Note what the model says at `state.x`, made with `made.now`; `state.memory` is left alone."""
+    """Note what the model says at `state.x`, made with `made.now`; the memory is a `Made`."""
     better = improved(problem, state, logits, loss)
     state = observe(problem, state, logits, loss)
     best = torch.where(spread(better, made.now), made.now, made.best)
