@@ -38,6 +38,23 @@ _PAPERS = {
     "trades": ("13 forwards, 12 backwards", "Zhang et al. 2019, arXiv 1901.08573"),
     "gaussian": ("1 forward and backward", "Cohen et al. 2019, arXiv 1902.02918"),
     "mart": ("12 forwards and backwards", "Wang et al. 2020, ICLR"),
+    "free": ("1 forward and backward a replay", "Shafahi et al. 2019, arXiv 1904.12843"),
+    "grad-align": (
+        "4 forwards and backwards, one of them twice",
+        "Andriushchenko & Flammarion 2020, arXiv 2007.02617",
+    ),
+    "awp": ("12 forwards and backwards", "Wu et al. 2020, arXiv 2004.05884"),
+    "trades-awp": ("15 forwards, 14 backwards", "Wu et al. 2020, arXiv 2004.05884"),
+    "distill": ("13 forwards, 12 backwards", "Goldblum et al. 2020, arXiv 1905.09747"),
+    "max-at": ("11 forwards and backwards a threat", "Tramer & Boneh 2019, arXiv 1904.13000"),
+    "avg-at": ("11 forwards and backwards a threat", "Tramer & Boneh 2019, arXiv 1904.13000"),
+    "msd": (
+        "11 forwards and backwards, 10 forwards a threat",
+        "Maini et al. 2020, arXiv 1909.04068",
+    ),
+    "e-at": ("11 forwards and backwards", "Croce & Hein 2022, arXiv 2105.12508"),
+    "patch-at": ("11 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
+    "universal-at": ("1 forward and backward", "Shafahi et al. 2020, arXiv 1811.11304"),
 }
 
 

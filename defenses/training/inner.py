@@ -6,13 +6,14 @@ and the look that would judge it is left out: k steps cost k forwards and backwa
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, pose, unrolled
+from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.parts.climb import climb
 from robustkit.attacks.parts.gradient import plain
 from robustkit.attacks.parts.momentum import STRAIGHT
@@ -30,7 +31,9 @@ class Batch:
     """Pictures `x` `[B,C,H,W]`, labels `y` `[B]`, and what keys their randomness.
 
     `index` `[B]` numbers the samples, `step` the optimiser's steps: the same sample draws other
-    numbers at another step, and the same ones when a killed run is resumed.
+    numbers at another step, and the same ones when a killed run is resumed. `share` is how much of
+    the threats' eps there is so far, in (0, 1]. `carried` is what an objective hands on to itself
+    from step to step: the run keeps it, on the disk as well.
     """
 
     x: Tensor
@@ -38,6 +41,8 @@ class Batch:
     index: Tensor
     seed: int
     step: int
+    share: float = 1.0
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 Craft = Callable[[Classifier, Batch, ThreatModel], Tensor]
@@ -66,11 +71,17 @@ def still(model: Classifier, *, batch_statistics: bool, seed: int = 0) -> Iterat
 
 
 def steep(*, steps: int, length: float) -> Craft:
-    """PGD from a random point of the threat model, with steps of `length` times eps."""
+    """PGD from a random point of the threat model, with steps of `length` times eps.
+
+    Under a patch threat, PGD inside a patch at a random place.
+    """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        attack = pgd(steps=steps, step_size=length * float(threat.eps))
-        return _last(attack, _posed(model, batch, batch.x, threat))
+        if threat.norm_name == "patch":
+            attack = masked_pgd(steps=steps, position="random")
+        else:
+            attack = pgd(steps=steps, step_size=length * float(threat.eps))
+        return _last(attack, posed(model, batch, batch.x, threat))
 
     return craft
 
@@ -79,12 +90,13 @@ def noisy(*, spread: float) -> Craft:
     """One step of length eps from noise of `spread` times eps, not clipped to eps (N-FGSM).
 
     de Jorge et al. 2022 (2202.01181), equation 5. Deviation: the pictures stay in their bounds.
+    Without any spread it is FGSM.
     """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
         start = threat.with_eps(spread * float(threat.eps)).sample(batch.x, draws)
-        return _last(fgsm(), _posed(model, batch, start, threat))
+        return _last(fgsm(), posed(model, batch, start, threat))
 
     return craft
 
@@ -112,7 +124,7 @@ def divergent(*, steps: int) -> Craft:
 
         settings = {"steps": steps, "step_size": None, "loss": "cross-entropy"}
         attack = climb("trades", plain(divergence), settings=settings)
-        return _last(replace(attack, init=init), _posed(model, batch, batch.x, threat))
+        return _last(replace(attack, init=init), posed(model, batch, batch.x, threat))
 
     return craft
 
@@ -126,7 +138,8 @@ def kl(belief: Tensor, logits: Tensor) -> Tensor:
     return functional.kl_div(logits.log_softmax(1), belief, reduction="none").sum(1)
 
 
-def _posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:
+def posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:
+    """The problem of attacking the pictures `x` of a batch, with its randomness."""
     goal = Goal(batch.y)
     return pose(model, x, goal, threat, index=batch.index, seed=batch.seed, restart=batch.step)
 

@@ -1,6 +1,7 @@
 """How a model is trained: one frozen record, and presets that know the budget they are for."""
 
 from math import cos, pi
+from typing import Literal
 
 from robustkit.defenses.training.objectives import OBJECTIVES
 from robustkit.errors import UserError
@@ -17,13 +18,16 @@ class Recipe(Record):
 
     `lr` is the peak of the schedule. `warm_up` is the share of the run over which eps grows from
     0: without it large budgets end in a constant answer. `shift` moves pictures by up to that many
-    pixels, `flip` mirrors half of them. `ema` is the decay of the averaged weights, which are the
-    ones that are measured and shipped. `held` is the share of the data that validation takes. An
-    epoch that lost more clean accuracy than `max_clean_drop` there is the best only where all did.
+    pixels, `flip` mirrors half of them. A batch is seen `replays` times in a row. `others` are
+    further threats, as they are written, for objectives that know several. `ema` is the decay of
+    the averaged weights, which are the ones that are measured and shipped. `held` is the share of
+    the data that validation takes. An epoch that lost more clean accuracy than `max_clean_drop`
+    there is the best only where all did.
     """
 
     objective: str = "pgd-at"
     epochs: int = 10
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.05
     batch_size: int = 128
     weight_decay: float = 5e-4
@@ -32,6 +36,8 @@ class Recipe(Record):
     smoothing: float = 0.0
     shift: int = 1
     flip: bool = False
+    replays: int = 1
+    others: tuple[str, ...] = ()
     ema: float = 0.995
     held: float = 0.1
     max_clean_drop: float = 1.0

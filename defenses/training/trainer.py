@@ -1,6 +1,7 @@
 """A run of adversarial training: its state, one step of it, and how it is put back."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from robustkit.defenses.training.augment import mirrored, shifted
 from robustkit.defenses.training.average import average_, copied
 from robustkit.defenses.training.inner import Batch
-from robustkit.defenses.training.objectives import objective
+from robustkit.defenses.training.objectives import objective, takes
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.draws import Draws
 from robustkit.errors import UserError
@@ -49,13 +50,14 @@ class Trainer:
         self.held, self.index = order[:held].to(self.device), order[held:].to(self.device)
         self.x, self.y = data.x.to(self.device), data.y.to(self.device)
         self.batch_size = min(recipe.batch_size, len(self.index))
-        self.epoch_steps = len(self.index) // self.batch_size
+        self.epoch_steps = recipe.replays * (len(self.index) // self.batch_size)
+        self.others = tuple(ThreatModel.parse(one, model.bounds) for one in recipe.others)
+        self.teacher = _settled(model) if takes(recipe.objective, "teacher") else None
+        self.carried: dict[str, Tensor] = {}
         self.objective, self.falls, self.step = recipe.objective, 0, 0
         self.order = 0, self._ordered(0)
         weights = [one for one in self.model.module.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            weights, recipe.lr, recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = _optimizer(weights, recipe)
 
     @property
     def progress(self) -> float:
@@ -83,7 +85,10 @@ class Trainer:
         module = self.model.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        minimised = objective(self.objective, smoothing=self.recipe.smoothing)
+        minimised = objective(
+            self.objective, smoothing=self.recipe.smoothing, teacher=self.teacher,
+            others=self.others,
+        )  # fmt: skip
         half = torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
         with half:
             loss = minimised(self.model, self._batch(), self.now).mean()
@@ -111,6 +116,7 @@ class Trainer:
             "module": copied(self.model.module),
             "average": copied(self.average.module),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "carried": dict(self.carried),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
@@ -121,6 +127,7 @@ class Trainer:
         self.model.module.load_state_dict(kept["module"])
         self.average.module.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(copy.deepcopy(kept["optimizer"]))
+        self.carried = {key: value.to(self.device) for key, value in kept["carried"].items()}
         torch.set_rng_state(kept["rng"])
         if kept["cuda_rng"] is not None:
             torch.cuda.set_rng_state(kept["cuda_rng"], self.device)
@@ -130,12 +137,15 @@ class Trainer:
         epoch, position = divmod(self.step, self.epoch_steps)
         if epoch != self.order[0]:
             self.order = epoch, self._ordered(epoch)
-        first = position * self.batch_size
+        first = position // self.recipe.replays * self.batch_size
         index = self.order[1][first : first + self.batch_size]
         drawn = Draws.keyed(self.seed, index).at(_PICTURES, epoch)
         x = shifted(self._pixels(index), drawn, self.recipe.shift)
         x = mirrored(x, drawn) if self.recipe.flip else x
-        return Batch(x, self.y[index], index, self.seed, self.step)
+        return Batch(
+            x, self.y[index], index, self.seed, self.step, share=self.eps_share,
+            carried=self.carried,
+        )  # fmt: skip
 
     def _ordered(self, epoch: int) -> Tensor:
         """The training pictures in the order of one epoch."""
@@ -145,6 +155,21 @@ class Trainer:
     def _pixels(self, index: Tensor) -> Tensor:
         x = self.x[index]
         return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def _optimizer(weights: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    decay = recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        betas = recipe.momentum, 0.999
+        return torch.optim.AdamW(weights, recipe.lr, betas=betas, weight_decay=decay)
+    return torch.optim.SGD(weights, recipe.lr, recipe.momentum, nesterov=True, weight_decay=decay)
+
+
+def _settled(model: Classifier) -> Classifier:
+    """A copy of a model that only answers."""
+    other = twin(model)
+    other.module.eval().requires_grad_(False)
+    return other
 
 
 def twin(model: Classifier) -> Classifier:

@@ -4,57 +4,44 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from robustkit.defenses import catalogue
-from robustkit.defenses.training.inner import Batch, divergent, gaussian_noise, noisy, steep, still
-from robustkit.defenses.training.objectives import OBJECTIVES, objective, trades
+from robustkit.defenses.training.inner import (
+    Batch,
+    divergent,
+    gaussian_noise,
+    kl,
+    noisy,
+    steep,
+    still,
+)
+from robustkit.defenses.training.objectives import (
+    OBJECTIVES,
+    distilled,
+    objective,
+    patch_at,
+    pgd_at,
+    trades,
+)
 from robustkit.errors import UserError
-from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
+from tests.defenses.tiny import a_batch, grey, linear, normed, pictures
 
 THREAT = ThreatModel("linf", 0.1)
 
 
-def linear(weight: Tensor) -> Classifier:
-    layer = nn.Linear(weight.shape[1], len(weight), bias=False)
-    layer.weight.data = weight
-    return Classifier(nn.Sequential(nn.Flatten(), layer))
-
-
-def normed() -> Classifier:
-    torch.manual_seed(0)
-    return Classifier(
-        nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-            nn.Linear(64, 3),
-        )
-    )  # fmt: skip
-
-
-def a_batch(x: Tensor, y: Tensor) -> Batch:
-    return Batch(x, y, torch.arange(len(y)), seed=0, step=3)
-
-
-def pictures(rows: int = 6) -> Batch:
-    torch.manual_seed(1)
-    return a_batch(torch.rand(rows, 1, 4, 4), torch.arange(rows) % 3)
-
-
 def test_pgd_finds_the_worst_point_of_an_asymmetric_linear_model() -> None:
-    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    batch = a_batch(torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1]))
-    x_adv = steep(steps=4, length=0.6)(linear(weight), batch, THREAT)
+    batch = grey()
+    x_adv = steep(steps=4, length=0.6)(linear(), batch, THREAT)
     sign = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 2, 2)
     expected = batch.x + 0.1 * torch.stack((-sign, sign))
     torch.testing.assert_close(x_adv, expected)
 
 
 def test_noisy_fgsm_is_the_noise_and_one_whole_step() -> None:
-    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
     batch = a_batch(torch.full((64, 1, 2, 2), 0.5), torch.zeros(64, dtype=torch.int64))
-    x_adv = noisy(spread=2.0)(linear(weight), batch, THREAT)
+    x_adv = noisy(spread=2.0)(linear(), batch, THREAT)
     noise = x_adv - batch.x + 0.1 * torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 1, 2, 2)
     assert noise.abs().max() <= 0.2 + 1e-6
     assert noise.abs().max() > 0.19
@@ -70,9 +57,8 @@ def test_gaussian_noise_has_the_deviation_of_the_budget() -> None:
 
 
 def test_the_divergence_attack_leaves_what_the_model_believes() -> None:
-    weight = torch.tensor([[3.0, -1.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
     batch = a_batch(torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]))
-    x_adv = divergent(steps=10)(linear(weight), batch, THREAT)
+    x_adv = divergent(steps=10)(linear(), batch, THREAT)
     sign = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 1, 2, 2)
     moved = ((x_adv - batch.x) / 0.1 * sign).flatten()
     torch.testing.assert_close(moved.abs(), torch.ones(4))
@@ -110,7 +96,8 @@ def test_batch_statistics_are_those_of_the_batch() -> None:
 def test_every_objective_is_a_loss_a_sample_with_a_gradient(name: str) -> None:
     model, batch = normed(), pictures()
     model.module.train()
-    loss = objective(name, smoothing=0.1)(model, batch, THREAT)
+    threat = ThreatModel("patch", 0.1) if name == "patch-at" else THREAT
+    loss = objective(name, smoothing=0.1, teacher=normed())(model, batch, threat)
     assert loss.shape == (6,)
     assert bool(loss.isfinite().all())
     loss.mean().backward()
@@ -121,7 +108,8 @@ def test_every_objective_is_a_loss_a_sample_with_a_gradient(name: str) -> None:
 def test_without_a_budget_an_objective_is_its_clean_loss(name: str) -> None:
     model, batch = normed(), pictures()
     model.module.eval()
-    loss = objective(name)(model, batch, ThreatModel("linf", 0.0))
+    waiting = replace(batch, share=0.0)
+    loss = objective(name, teacher=model)(model, waiting, ThreatModel("linf", 0.0))
     logits = model(batch.x)
     expected = functional.cross_entropy(logits, batch.y, reduction="none")
     if name == "mart":
@@ -136,6 +124,26 @@ def test_trades_pays_for_divergence_by_beta() -> None:
     losses = [trades(beta=beta)(model, batch, THREAT) for beta in (0.0, 1.0, 6.0)]
     torch.testing.assert_close(losses[2] - losses[0], 6 * (losses[1] - losses[0]))
     assert bool((losses[1] > losses[0]).all())
+
+
+def test_a_pupil_pays_for_forgetting_its_teacher() -> None:
+    model, batch, teacher = normed(), pictures(), linear(torch.rand(3, 16))
+    model.module.eval()
+    gained = distilled(teacher=teacher, weight=2.0)(model, batch, THREAT)
+    gained = gained - pgd_at()(model, batch, THREAT)
+    belief = teacher(batch.x).softmax(1)
+    torch.testing.assert_close(gained, 2 * kl(belief, model(batch.x)))
+    with pytest.raises(UserError, match="teacher"):
+        objective("distill")
+
+
+def test_a_patch_is_learned_from_where_it_may_be() -> None:
+    model, batch = normed(), pictures()
+    x_adv = patch_at().pictures(model, batch, ThreatModel.parse("patch:2x2"))
+    changed = (x_adv != batch.x)[:, 0]
+    assert bool((changed.sum((1, 2)) == 4).all())
+    assert bool((changed.any(1).sum(1) == 2).all())
+    assert len({tuple(one.flatten().tolist()) for one in changed}) > 1
 
 
 def test_a_sample_draws_the_same_in_any_batch() -> None:
