@@ -2,84 +2,30 @@
 
 Brown et al. 2017 (arXiv 1712.09665): the patch that maximises the mean log probability of a class
 over pictures, places, angles and sizes; with a total-variation term as in Sharif et al. 2016.
-Deviations: Adam on pixels that are clipped to their bounds; brightness is drawn as well; the
-patch's edge is hard, so that what is outside of it stays bit for bit; without a target, the
-log probability of any other class than the true one takes its place.
-
-The whole batch is placed by one `affine_grid` and one `grid_sample`; only the patch has a gradient.
+A printability term is that of Thys et al. 2019 (arXiv 1904.08653, section 3.1). Deviations: Adam on
+pixels that are clipped to their bounds; brightness and perspective are drawn as well; without a
+target, the log probability of any other class than the true one takes its place.
 """
 
 from dataclasses import dataclass
-from math import pi
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustkit.attacks.placing import Patch, Placement, Views, check_fits, place, upright
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.losses import log_odds
 from robustkit.model import Classifier
 
+__all__ = [
+    "Patch", "Placement", "Recipe", "Views", "check_fits", "inks", "outline", "place", "success",
+    "train_patch", "unprintable", "upright", "variation",
+]  # fmt: skip
+
 SHAPES = ("square", "round")
-
-
-class Patch(NamedTuple):
-    """Colours `[C,h,w]` in the bounds of a pixel, and where the patch is opaque, `[h,w]` bool."""
-
-    pixels: Tensor
-    mask: Tensor
-
-
-class Placement(NamedTuple):
-    """How each picture sees the patch, all `[B]`.
-
-    `angle` in radians, counter-clockwise; `scale` of the patch's own size; `row` and `column` of
-    its middle in pixels from the top left corner of the picture; `brightness` a factor.
-    """
-
-    angle: Tensor
-    scale: Tensor
-    row: Tensor
-    column: Tensor
-    brightness: Tensor
-
-
-@dataclass(frozen=True)
-class Views:
-    """What is drawn for each picture: the transformations that the patch must survive.
-
-    Angles up to `rotation` degrees, sizes in `scale`, brightness up to `brightness` off; `at` fixes
-    the middle of the patch as shares (row, column) of the picture, else it is anywhere inside.
-    """
-
-    rotation: float = 22.5
-    scale: tuple[float, float] = (0.9, 1.1)
-    brightness: float = 0.1
-    at: tuple[float, float] | None = None
-
-    def draw(self, patch: Patch, x: Tensor, draws: Draws) -> Placement:
-        """One placement a picture; the patch lies inside wherever it fits."""
-        height, width = patch.mask.shape
-        drawn = draws.uniform((5,)).to(x.device)
-        signed = 2 * drawn - 1
-        angle = signed[:, 0] * (self.rotation * pi / 180)
-        scale = self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[:, 1]
-        cos, sin = angle.cos().abs(), angle.sin().abs()
-        extents = cos * height + sin * width, cos * width + sin * height
-        row, column = (
-            self._middle(axis, x.shape[2 + axis], scale * extents[axis], drawn[:, 2 + axis])
-            for axis in (0, 1)
-        )
-        return Placement(angle, scale, row, column, 1 + self.brightness * signed[:, 4])
-
-    def _middle(self, axis: int, length: int, extent: Tensor, share: Tensor) -> Tensor:
-        """The middle of something of `extent` in a picture of `length`; `share` of its room."""
-        if self.at:
-            return torch.full_like(share, self.at[axis] * length)
-        return length / 2 + (share - 0.5) * (length - extent).clamp_min(0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +33,8 @@ class Recipe:
     """How a patch is trained: its size in pixels, its shape, steps, and pictures a step.
 
     Each of `batch_size` pictures is seen `draws` times a step. `step_size` is Adam's, in pixel
-    units; `smooth` weighs the total variation.
+    units; `smooth` weighs the total variation, `printable` the distance to what ink can show.
+    `mask` `[h,w]` bool says where the patch is opaque, in place of `size` and `shape`.
     """
 
     size: tuple[int, int] = (50, 50)
@@ -97,68 +44,8 @@ class Recipe:
     batch_size: int = 16
     draws: int = 1
     smooth: float = 0.0
-
-
-def upright(x: Tensor, patch: Patch, top: int, left: int) -> Placement:
-    """The placement that pastes a patch pixel by pixel, its corner at `top`, `left`."""
-    height, width = patch.mask.shape
-    zero = torch.zeros(len(x), device=x.device)
-    return Placement(zero, zero + 1, zero + top + height / 2, zero + left + width / 2, zero + 1)
-
-
-def place(
-    patch: Patch, x: Tensor, placement: Placement, bounds: tuple[float, float] = (0.0, 1.0)
-) -> Tensor:
-    """Pictures `[B,C,H,W]` with the patch on each; differentiable in the patch's pixels.
-
-    Raises UserError for a patch that is larger than the pictures or has other colours.
-
-    >>> patch, x = Patch(torch.ones(1, 2, 2), torch.ones(2, 2) > 0), torch.zeros(1, 1, 3, 4)
-    >>> place(patch, x, upright(x, patch, 1, 2))[0, 0]
-    tensor([[0., 0., 0., 0.],
-            [0., 0., 1., 1.],
-            [0., 0., 1., 1.]])
-    """
-    check_fits(patch, x)
-    grid = _grid(patch, x, placement).to(x.dtype)
-    count = len(x)
-    colours = functional.grid_sample(
-        patch.pixels.to(x).expand(count, -1, -1, -1),
-        grid,
-        padding_mode="border",
-        align_corners=False,
-    )
-    opaque = functional.grid_sample(
-        patch.mask.to(x).expand(count, 1, -1, -1), grid, mode="nearest", align_corners=False
-    )
-    low = bounds[0]
-    lit = (low + (colours - low) * placement.brightness.to(x)[:, None, None, None]).clamp(*bounds)
-    return torch.where(opaque > 0.5, lit, x)
-
-
-def check_fits(patch: Patch, x: Tensor) -> None:
-    """Raises UserError for a patch that cannot be put on pictures `[B,C,H,W]`."""
-    have, want = tuple(patch.pixels.shape), tuple(x.shape[1:])
-    if have[0] != want[0] or have[1] > want[1] or have[2] > want[2]:
-        raise UserError(
-            f"a patch of {want[0]} colours, no larger than the pictures, {want[1]}x{want[2]}",
-            f"{have[0]} colours, {have[1]}x{have[2]}",
-            "make the patch smaller or the pictures larger",
-        )
-
-
-def _grid(patch: Patch, x: Tensor, placement: Placement) -> Tensor:
-    """Where each pixel of the pictures looks at in the patch, `[B,H,W,2]`."""
-    height, width = patch.mask.shape
-    high, wide = x.shape[2:]
-    cos, sin = placement.angle.cos() / placement.scale, placement.angle.sin() / placement.scale
-    across, down = wide / 2 - placement.column, high / 2 - placement.row
-    rows = (
-        (cos * wide / width, -sin * high / width, 2 * (cos * across - sin * down) / width),
-        (sin * wide / height, cos * high / height, 2 * (sin * across + cos * down) / height),
-    )
-    theta = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    return functional.affine_grid(theta, [len(x), 1, high, wide], align_corners=False)
+    printable: float = 0.0
+    mask: Tensor | None = None
 
 
 def train_patch(
@@ -179,9 +66,10 @@ def train_patch(
     recipe, views = recipe or Recipe(), views or Views()
     low, high = model.bounds
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(x.shape[1], *recipe.size, generator=generator)
+    mask = outline(recipe).to(model.device)
+    noise = torch.rand(x.shape[1], *mask.shape, generator=generator)
     pixels = (low + (high - low) * (0.4 + 0.2 * noise)).to(model.device).requires_grad_()
-    patch = Patch(pixels, outline(recipe).to(model.device))
+    patch = Patch(pixels, mask)
     check_fits(patch, x)
     adam = torch.optim.Adam([pixels], lr=recipe.step_size)
     draws = Draws.keyed(seed, torch.arange(recipe.batch_size * recipe.draws, device=model.device))
@@ -195,7 +83,10 @@ def train_patch(
             goal = Goal(labels, None if target is None else torch.full_like(labels, target))
             shown = place(patch, seen, views.draw(patch, seen, draws.at(step)), model.bounds)
             missed = functional.softplus(-log_odds(model(shown), goal)).mean()
-            missed = missed + recipe.smooth * variation(patch)
+            if recipe.smooth:
+                missed = missed + recipe.smooth * variation(patch)
+            if recipe.printable:
+                missed = missed + recipe.printable * unprintable(patch)
             (pixels.grad,) = torch.autograd.grad(missed, pixels)
             model.backwards += len(seen)
             adam.step()
@@ -204,7 +95,16 @@ def train_patch(
 
 
 def outline(recipe: Recipe) -> Tensor:
-    """Where a patch of that shape is opaque, `[h,w]` bool; raises UserError for another shape."""
+    """Where a patch of that recipe is opaque, `[h,w]` bool.
+
+    Raises UserError for a shape or size that is none, and a mask that is opaque nowhere.
+    """
+    if recipe.mask is not None:
+        if recipe.mask.dim() != 2 or not bool(recipe.mask.any()):
+            raise UserError(
+                "a mask [h,w] that is opaque somewhere", f"{list(recipe.mask.shape)}", "draw one"
+            )
+        return recipe.mask.bool()
     height, width = recipe.size
     if recipe.shape not in SHAPES or height < 1 or width < 1:
         raise UserError(
@@ -224,6 +124,38 @@ def variation(patch: Patch) -> Tensor:
     down = (pixels[:, 1:] - pixels[:, :-1]).abs() * (mask[1:] & mask[:-1])
     across = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs() * (mask[:, 1:] & mask[:, :-1])
     return (down.sum() + across.sum()) / patch.pixels.numel()
+
+
+def inks() -> Tensor:
+    """Colours that a printer can show, `[27,3]` in [0, 1]: three inks on white paper.
+
+    Cyan, magenta and yellow, each at nothing, half and full, in the mixtures of Neugebauer (1937)
+    from the usual sRGB values of offset printing.
+
+    >>> inks().shape, inks()[0]
+    (torch.Size([27, 3]), tensor([1., 1., 1.]))
+    """
+    primaries = torch.tensor([
+        [255, 255, 255], [255, 242, 0], [236, 0, 140], [237, 28, 36],
+        [0, 174, 239], [0, 166, 81], [46, 49, 146], [54, 54, 57],
+    ]).reshape(2, 2, 2, 3) / 255  # fmt: skip
+    share = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    return torch.einsum("ai,bj,ck,ijkl->abcl", share, share, share, primaries).reshape(27, 3)
+
+
+def unprintable(patch: Patch) -> Tensor:
+    """Mean distance of the patch's pixels in [0, 1] to the nearest colour of `inks`.
+
+    Thys et al. 2019, L_nps. Grey patches are compared with the inks' greys.
+    """
+    pixels, mask = patch
+    colours = inks().to(pixels)
+    if len(pixels) == 1:
+        colours = colours.mean(1, keepdim=True)
+    apart = (pixels.permute(1, 2, 0)[:, :, None] - colours).square().sum(3)
+    # The root of zero has no gradient.
+    nearest = apart.amin(2).clamp_min(1e-12).sqrt()
+    return (nearest * mask).sum() / mask.sum()
 
 
 def success(  # noqa: PLR0913 - what is shown to what, all named

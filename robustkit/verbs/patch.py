@@ -27,6 +27,10 @@ SIZE = Option(
 SHAPE = Option("shape", "Its outline.", default="square", choices=("square", "round"))
 STEPS = Option("steps", "Steps of training.", kind="integer", metavar="N", default=200)
 SMOOTH = Option("smooth", "Weight of the total variation.", kind="number", metavar="X", default=0.0)
+PRINTABLE = Option(
+    "printable", "Weight of the distance to colours that ink can show.", "number", "X", 0.0
+)
+MASK = Option("mask", "A PNG whose opaque part is the outline, at --size.", metavar="FILE")
 TOP = Option("top", "Paste it upright, its corner in this row.", kind="integer", metavar="N")
 LEFT = Option("left", "Paste it upright, its corner in this column.", kind="integer", metavar="N")
 WIDTH = Option("width", "Its width on paper, in cm.", kind="number", metavar="CM", default=5.0)
@@ -49,8 +53,8 @@ def command() -> None:
 )
 @click.argument("model")
 @flags(
-    "data", TO, CLASSES, SIZE, SHAPE, STEPS, SMOOTH, *LOADING, "samples", "seed", "device",
-    single("out", "patch.png", help="The PNG to write."), "json",
+    "data", TO, CLASSES, SIZE, SHAPE, MASK, STEPS, SMOOTH, PRINTABLE, *LOADING, "samples", "seed",
+    "device", single("out", "patch.png", help="The PNG to write."), "json",
 )  # fmt: skip
 def train(model: str, **given: Any) -> None:
     """Train a patch for MODEL on every other picture, and measure it on the rest."""
@@ -122,12 +126,18 @@ def _recipe(x: Any, given: dict[str, Any]) -> "Recipe":
     from robustkit.attacks.patch import Recipe
     from robustkit.rectangle import sides
     from robustkit.threat import ThreatModel
+    from robustkit.verbs.patches import read_outline
 
     threat = ThreatModel.parse(f"patch:{given['size']}")
     height, width = sides(x[:1], threat.budget(x[:1]), threat.shape)
     if not int(height) or not int(width):
         raise UserError("--size of at least one pixel", given["size"], "give a larger --size")
-    return Recipe((int(height), int(width)), given["shape"], given["steps"], smooth=given["smooth"])
+    size = int(height), int(width)
+    mask = None if given["mask"] is None else read_outline(Path(given["mask"]), size)
+    return Recipe(
+        size, given["shape"], given["steps"], smooth=given["smooth"],
+        printable=given["printable"], mask=mask,
+    )  # fmt: skip
 
 
 @verb("apply", example="robustkit patch apply patch.png pictures/ --out patched/")

@@ -60,6 +60,22 @@ def read_patch(path: Path) -> tuple[Patch, dict[str, Any]]:
     return Patch(values[:-1].float() / 255, values[-1] > 127), known
 
 
+def read_outline(path: Path, size: tuple[int, int]) -> torch.Tensor:
+    """Where the PNG at `path` is opaque, drawn at `size` (height, width): `[h,w]` bool.
+
+    Raises UserError where there is no file or it is opaque nowhere, RefusedError for no picture.
+    """
+    mask = read_patch(path)[0].mask
+    rows, columns = (
+        ((torch.arange(want) + 0.5) * have / want).long()
+        for want, have in zip(size, mask.shape, strict=True)
+    )
+    outline = mask[rows][:, columns]
+    if not bool(outline.any()):
+        raise UserError("a PNG that is opaque somewhere", str(path), "draw the outline in it")
+    return outline
+
+
 def save(picture: Image.Image, path: Path, **settings: Any) -> None:
     """Write a PNG, making its folder; raises ToolError where that cannot be done."""
     try:

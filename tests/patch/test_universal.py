@@ -9,10 +9,12 @@ from robustkit.attacks.patch import (
     Placement,
     Recipe,
     Views,
+    inks,
     outline,
     place,
     success,
     train_patch,
+    unprintable,
     upright,
     variation,
 )
@@ -66,7 +68,7 @@ def drawn(x: Tensor, patch: Patch, views: Views) -> Placement:
 
 def test_gradients_agree_with_finite_differences() -> None:
     x, patch = pictures().double(), some_patch(4, 5, torch.float64)
-    views = Views(rotation=40, scale=(0.7, 1.6), brightness=0.1)
+    views = Views(rotation=40, scale=(0.7, 1.6), brightness=0.1, perspective=0.2)
     placement = Placement(*(part.double() for part in drawn(x, patch, views)))
     weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
 
@@ -78,7 +80,7 @@ def test_gradients_agree_with_finite_differences() -> None:
 
 def test_what_is_drawn_lies_inside_and_differs() -> None:
     x, patch = torch.zeros(200, *SHAPE), some_patch()
-    placement = drawn(x, patch, Views(rotation=30, scale=(0.8, 1.2)))
+    placement = drawn(x, patch, Views(rotation=30, scale=(0.8, 1.2), perspective=0))
     shown = place(patch, x, placement)
     area = (shown > 0).any(1).sum((1, 2)).float()
     assert ((area / (24 * placement.scale.square()) - 1).abs() < 0.35).all()
@@ -88,6 +90,70 @@ def test_what_is_drawn_lies_inside_and_differs() -> None:
     fixed = drawn(x, patch, Views(at=(0.5, 0.25)))
     assert set(fixed.row.tolist()) == {6.0}
     assert set(fixed.column.tolist()) == {4.0}
+
+
+def test_tilted_it_stays_within_its_outline_and_the_near_side_is_larger() -> None:
+    x, patch = torch.zeros(1, 1, 40, 40), Patch(torch.ones(1, 20, 20), torch.ones(20, 20) > 0)
+    front = upright(x, patch, 10, 10)
+    right = place(patch, x, front._replace(tilt=torch.tensor([[0.3, 0.0]])))[0, 0] > 0
+    assert not right[:, :10].any()
+    assert not right[:10].any()
+    assert right[:, 29].sum() > 1.4 * right[:, 13].sum() > 0
+    # Nearest at 1, the middle at 1.3, the left edge at 1.6: so much smaller is it.
+    columns = right.any(0).nonzero().squeeze(1)
+    assert int(columns[-1]) == 29
+    share = right[:, columns].sum(0).float()
+    assert float(share[-1] / share[0]) == pytest.approx(1.6, rel=0.1)
+    assert int((right != right.flip(0)).sum()) <= 6
+    down = place(patch, x, front._replace(tilt=torch.tensor([[0.0, 0.3]])))[0, 0] > 0
+    assert int((down != right.T).sum()) <= 6
+
+
+def test_perspective_follows_the_projective_formula() -> None:
+    """A point of the patch at (u, v) is seen at (u, v) / (c - a u - b v), c = 1 + |a| + |b|."""
+    x = torch.zeros(1, 1, 41, 41)
+    pixels = torch.zeros(1, 21, 21)
+    pixels[0, 5, 15] = 1.0
+    patch = Patch(pixels, torch.ones(21, 21) > 0)
+    tilt = torch.tensor([[0.2, -0.1]])
+    placement = upright(x, patch, 10, 10)._replace(tilt=tilt)
+    shown = place(patch, x, placement)[0, 0]
+    u, v = 2 * 15.5 / 21 - 1, 2 * 5.5 / 21 - 1
+    depth = 1.3 - 0.2 * u + 0.1 * v
+    column, row = 10.5 * u / depth + 20.5, 10.5 * v / depth + 20.5
+    weights = shown / shown.sum()
+    ticks = torch.arange(41) + 0.5
+    assert float((weights.sum(0) * ticks).sum()) == pytest.approx(column, abs=0.3)
+    assert float((weights.sum(1) * ticks).sum()) == pytest.approx(row, abs=0.3)
+
+
+def test_what_ink_can_show_costs_nothing_and_other_colours_their_distance() -> None:
+    full = torch.ones(3, 3) > 0
+    known = Patch(inks()[:9].T.reshape(3, 3, 3), full)
+    assert float(unprintable(known)) == pytest.approx(0, abs=1e-5)
+    blue = torch.zeros(3, 3, 3)
+    blue[2] = 1.0
+    apart = min(float((torch.tensor([0.0, 0.0, 1.0]) - ink).norm()) for ink in inks())
+    assert float(unprintable(Patch(blue, full))) == pytest.approx(apart, abs=1e-5)
+    half = torch.tensor([[True, False, False]] * 3)
+    mixed = torch.where(half, blue, known.pixels)
+    assert float(unprintable(Patch(mixed, half))) == pytest.approx(apart, abs=1e-5)
+    assert float(unprintable(Patch(torch.ones(1, 3, 3), full))) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_printable_patch_is_nearer_to_ink_and_a_mask_is_kept() -> None:
+    model, x = Classifier(Shaky()), pictures(8)
+    y = torch.zeros(8, dtype=torch.int64)
+    mask = torch.zeros(6, 8, dtype=torch.bool)
+    mask[1:5, 2:] = True
+    plain, ink = (
+        train_patch(model, x, y, recipe=Recipe(mask=mask, steps=40, printable=weight))
+        for weight in (0.0, 30.0)
+    )
+    assert torch.equal(plain.mask, mask)
+    assert unprintable(ink) < 0.6 * unprintable(plain)
+    with pytest.raises(UserError, match="opaque somewhere"):
+        train_patch(model, x, y, recipe=Recipe(mask=torch.zeros(3, 3, dtype=torch.bool)))
 
 
 def test_a_round_patch_has_no_corners() -> None:
@@ -133,8 +199,9 @@ def test_training_succeeds_and_leaves_the_model_bit_for_bit(target: int | None) 
     before = {key: value.clone() for key, value in module.state_dict().items()}
     state = torch.get_rng_state()
     recipe = Recipe(size=(6, 8), steps=60, batch_size=8, draws=2)
-    patch = train_patch(model, x, y, target=target, recipe=recipe)
-    again = train_patch(model, x, y, target=target, recipe=recipe)
+    shown = {"target": target, "views": Views(perspective=0)}
+    patch = train_patch(model, x, y, recipe=recipe, **shown)
+    again = train_patch(model, x, y, recipe=recipe, **shown)
     assert torch.equal(patch.pixels, again.pixels)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
     assert all(part.training for part in module.modules())
@@ -142,9 +209,9 @@ def test_training_succeeds_and_leaves_the_model_bit_for_bit(target: int | None) 
     assert torch.equal(torch.get_rng_state(), state)
     assert patch.pixels.min() >= 0
     assert patch.pixels.max() <= 1
-    trained = success(model, patch, x=x, y=y, target=target).float().mean()
+    trained = success(model, patch, x=x, y=y, **shown).float().mean()
     noise = Patch(torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(6)), patch.mask)
-    plain = success(model, noise, x=x, y=y, target=target).float().mean()
+    plain = success(model, noise, x=x, y=y, **shown).float().mean()
     assert trained >= plain + 0.3
 
 

@@ -64,6 +64,22 @@ def test_training_writes_a_patch_that_harms_more_than_noise(tmp_path: Path) -> N
                       "--size", "0.2", "--shape", "round", "--out", out).stdout  # fmt: skip
 
 
+def test_training_takes_an_outline_of_ones_own(tmp_path: Path) -> None:
+    drawn = np.zeros((20, 30, 4), dtype=np.uint8)
+    drawn[:10, :15] = 255
+    Image.fromarray(drawn).save(tmp_path / "outline.png")
+    words = ("train", "zoo:digits-standard", "--size", "4x4", "--steps", 2, "--samples", 9,
+             "--printable", 1, "--out", tmp_path / "p.png")  # fmt: skip
+    run(*words, "--mask", tmp_path / "outline.png")
+    mask = read_patch(tmp_path / "p.png")[0].mask
+    assert mask[:2, :2].all()
+    assert int(mask.sum()) == 4
+    Image.fromarray(np.zeros((9, 9, 4), dtype=np.uint8)).save(tmp_path / "none.png")
+    assert "opaque somewhere" in run(*words, "--mask", tmp_path / "none.png", code=2).stderr
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert "can be read" in run(*words, "--mask", tmp_path / "bad.png", code=4).stderr
+
+
 def test_upright_it_is_pasted_and_nothing_else_differs(tmp_path: Path) -> None:
     before, patch = write_pictures(tmp_path / "in"), some_patch()
     write_patch(tmp_path / "p.png", patch, {})
