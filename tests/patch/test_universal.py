@@ -98,7 +98,6 @@ def test_tilted_it_stays_within_its_outline_and_the_near_side_is_larger() -> Non
     right = place(patch, x, front._replace(tilt=torch.tensor([[0.3, 0.0]])))[0, 0] > 0
     assert not right[:, :10].any()
     assert not right[:10].any()
-    assert right[:, 29].sum() > 1.4 * right[:, 13].sum() > 0
     # Nearest at 1, the middle at 1.3, the left edge at 1.6: so much smaller is it.
     columns = right.any(0).nonzero().squeeze(1)
     assert int(columns[-1]) == 29
