@@ -34,7 +34,6 @@ from robustkit.attacks.nes import nes
 from robustkit.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
 from robustkit.attacks.one_pixel import one_pixel
 from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
-from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
 from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.peer_names import our_suite, ours
@@ -134,8 +133,7 @@ __all__ = [
     "carlini_wagner", "catalogue", "ddn", "deepfool", "di_fgsm", "ead", "fab", "fab_t", "fgsm",
     "fmn", "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_apgd", "masked_pgd",
     "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel",
-    "orthogonal_pgd",
-    "orthogonal_pgd", "patch_rs", "pdpgd", "pgd",
-    "rays", "rotation_translation", "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square",
+    "orthogonal_pgd", "patch_rs", "pdpgd", "pgd", "rays", "rotation_translation",
+    "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square",
     "stadv", "ti_fgsm", "uniform_noise", "vmi_fgsm", "worst_of_k",
 ]  # fmt: skip

@@ -19,7 +19,6 @@ from robustkit.attacks.nes import nes
 from robustkit.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
 from robustkit.attacks.one_pixel import one_pixel
 from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
-from robustkit.attacks.orthogonal_pgd import orthogonal_pgd
 from robustkit.attacks.patch_rs import patch_rs
 from robustkit.attacks.pdpgd import pdpgd
 from robustkit.attacks.pgd import bim, fgsm, pgd
@@ -185,11 +184,6 @@ ROWS = (
     AttackInfo(
         "lbfgs", lbfgs, ("l2",), "minimum-norm", "white-box", "1 forward and backward a step",
         "Szegedy et al. 2014, arXiv 1312.6199", "cleverhans:LBFGS",
-    ),
-    AttackInfo(
-        "orthogonal-pgd", orthogonal_pgd, LP, "fixed-budget", "white-box",
-        "1 forward and 2 backwards a step",
-        "Bryniarski et al. 2021, arXiv 2106.15023", "orthogonal_pgd:OrthogonalPGD",
     ),
     AttackInfo(
         "orthogonal-pgd", orthogonal_pgd, LP, "fixed-budget", "white-box",
