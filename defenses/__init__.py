@@ -54,6 +54,8 @@ _PAPERS = {
     ),
     "e-at": ("11 forwards and backwards", "Croce & Hein 2022, arXiv 2105.12508"),
     "patch-at": ("11 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
+    "ibp": ("3 forwards and backwards", "Gowal et al. 2018, arXiv 1810.12715"),
+    "masked": ("1 forward and backward", "Xiang et al. 2022, arXiv 2108.09135"),
     "universal-at": ("1 forward and backward", "Shafahi et al. 2020, arXiv 1811.11304"),
 }
 

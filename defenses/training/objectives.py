@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustkit.defenses.ibp_training import ibp
+from robustkit.defenses.patch_cleanser import two_masks
 from robustkit.defenses.training.alignment import grad_align
 from robustkit.defenses.training.assembly import Assembly, Objective, cross_entropy, hard
 from robustkit.defenses.training.awp import awp
@@ -123,6 +125,14 @@ def patch_at(*, steps: int = 10, smoothing: float = 0.0) -> Assembly:
     return pgd_at(steps=steps, smoothing=smoothing)
 
 
+def masked(*, masks: int = 6, fill: float = 0.0, smoothing: float = 0.0) -> Assembly:
+    """Cross-entropy behind two masks (Xiang et al. 2022, 2108.09135), for threats that are patches.
+
+    What a model needs before `robustkit certify --method patch-cleanser`; no attack is made.
+    """
+    return Assembly(two_masks(masks=masks, fill=fill), hard(smoothing))
+
+
 def pgd_awp(*, gamma: float = 0.01, smoothing: float = 0.0) -> Objective:
     """PGD-AT under adversarial weight perturbation (Wu et al. 2020, 2004.05884)."""
     return awp(pgd_at(smoothing=smoothing), gamma=gamma)
@@ -152,6 +162,8 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "patch-at": patch_at,
     "universal-at": universal_at,
     "gaussian": gaussian,
+    "ibp": ibp,
+    "masked": masked,
 }
 
 ONE_STEP = ("fgsm-rs", "n-fgsm", "free", "grad-align")

@@ -96,7 +96,7 @@ def test_batch_statistics_are_those_of_the_batch() -> None:
 def test_every_objective_is_a_loss_a_sample_with_a_gradient(name: str) -> None:
     model, batch = normed(), pictures()
     model.module.train()
-    threat = ThreatModel("patch", 0.1) if name == "patch-at" else THREAT
+    threat = ThreatModel("patch", 0.1) if name in ("patch-at", "masked") else THREAT
     loss = objective(name, smoothing=0.1, teacher=normed())(model, batch, threat)
     assert loss.shape == (6,)
     assert bool(loss.isfinite().all())
