@@ -2,6 +2,7 @@
 
 Catastrophic overfitting: the model learns to withstand one step and loses everything to several.
 Collapse: it answers the same whatever it sees. Robust overfitting: it knows its training pictures.
+Overfitting to the attack: it withstands the loss that it was attacked with, and others less.
 """
 
 from math import isfinite, log
@@ -12,8 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustkit.attacks.attack import Attack, pose, unrolled
+from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.pgd import fgsm, pgd
+from robustkit.defenses.training.alignment import alignment
 from robustkit.defenses.training.inner import Batch
+from robustkit.defenses.training.objectives import ONE_STEP
+from robustkit.defenses.training.recipe import is_small
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.records import Record
@@ -25,6 +30,12 @@ GAP = 0.25
 DROP = 0.15
 MEMORISED = 0.15
 """From this gap of robust accuracy between training and validation on, a run warns."""
+ATTACK_GAP = 0.03
+"""From this gap between accuracy under cross-entropy and under the margin on, a run warns."""
+ALIGNED = 0.3
+"""Below this alignment of gradients, one step no longer finds what several steps find."""
+SMALL_LADDER = ("fgsm-rs", "n-fgsm", "pgd-2", "grad-align", "pgd-at")
+LARGE_LADDER = ("fgsm-rs", "pgd-2", "pgd-at")
 SLOW = 2
 """Epochs in which a model may still be guessing: from scratch, it first has to find a start."""
 PIECE = 256
@@ -34,14 +45,18 @@ STEPS = 10
 class Probe(Record):
     """What a few fixed training pictures say at one step; accuracies are fractions of them.
 
-    `one_step` is the accuracy under FGSM, `multi_step` under PGD-10, both at the eps of the
-    training at that moment. `largest_class` is the share of the commonest answer.
+    `one_step` is the accuracy under FGSM, `multi_step` under PGD-10, `margin` under PGD-10 on the
+    margin, all at the eps of the training at that moment. `alignment` is the mean cosine between
+    gradients at a picture and at a random point of its threat. `largest_class` is the share of the
+    commonest answer.
     """
 
     step: int
     eps: float
     one_step: float
     multi_step: float
+    margin: float
+    alignment: float
     largest_class: float
     loss: float
     classes: int
@@ -61,56 +76,72 @@ def probe(model: Classifier, batch: Batch, threat: ThreatModel) -> Probe:
         logits = torch.cat([model(x) for x in batch.x.split(PIECE)])
         loss = float(functional.cross_entropy(logits, batch.y))
         largest = int(logits.argmax(1).bincount().max()) / len(logits)
+        aligned = float(alignment(model, batch, threat).mean())
     return Probe(
         step=batch.step,
         eps=float(threat.eps),
         one_step=accuracy(model, batch, threat, fgsm()),
-        multi_step=accuracy(model, batch, threat, pgd(steps=STEPS)),
+        multi_step=accuracy(model, batch, threat, several(threat, STEPS)),
+        margin=accuracy(model, batch, threat, several(threat, STEPS, "margin")),
+        alignment=aligned,
         largest_class=largest,
         loss=loss,
         classes=logits.shape[1],
     )
 
 
-def validate(model: Classifier, batch: Batch, threat: ThreatModel) -> Scores:
-    """Clean accuracy, and that under 20 steps of PGD on the margin, in evaluation mode."""
+def several(threat: ThreatModel, steps: int, loss: str = "log-odds") -> Attack:
+    """PGD for a threat: inside a patch at a random place where that is the threat."""
+    if threat.norm_name == "patch":
+        return masked_pgd(steps=steps, position="random", loss=loss)
+    return pgd(steps=steps, loss=loss)
+
+
+def validate(model: Classifier, batch: Batch, threats: tuple[ThreatModel, ...]) -> Scores:
+    """Clean accuracy, and that under 20 steps of PGD on the margin, in evaluation mode.
+
+    Robust is who withstands all of the `threats`.
+    """
     with model.frozen(), torch.no_grad():
         right = torch.cat([model(x).argmax(1) for x in batch.x.split(PIECE)]) == batch.y
-    clean = int(right.sum()) / len(right)
-    robust = accuracy(model, batch, threat, pgd(steps=20, loss="margin"), right)
-    return Scores(clean=clean, robust=robust, samples=len(right))
+    held = right
+    for threat in threats:
+        held = held & withstood(model, batch, threat, several(threat, 20, "margin"))
+    count = len(right)
+    return Scores(clean=int(right.sum()) / count, robust=int(held.sum()) / count, samples=count)
 
 
-def accuracy(
-    model: Classifier,
-    batch: Batch,
-    threat: ThreatModel,
-    attack: Attack,
-    right: Tensor | None = None,
-) -> float:
-    """The share that the attack does not fool, among them only those that are `right` `[B]`."""
+def accuracy(model: Classifier, batch: Batch, threat: ThreatModel, attack: Attack) -> float:
+    """The share that an attack does not fool."""
+    held = withstood(model, batch, threat, attack)
+    return int(held.sum()) / len(held)
+
+
+def withstood(model: Classifier, batch: Batch, threat: ThreatModel, attack: Attack) -> Tensor:
+    """Whom an attack does not fool, `[B]`."""
     robust = []
     with model.frozen():
         for rows in torch.arange(len(batch.y), device=batch.x.device).split(PIECE):
             index, goal = batch.index[rows], Goal(batch.y[rows])
             problem = pose(model, batch.x[rows], goal, threat, index=index, seed=batch.seed)
             robust.append(~unrolled(attack, problem).fooled)
-    held = torch.cat(robust)
-    return int((held if right is None else held & right).sum()) / len(held)
+    return torch.cat(robust)
 
 
-def alarm(now: Probe, *, best: float, warm: bool, epochs: float) -> Alarm:
+def alarm(now: Probe, *, best: float, warm: bool, epochs: float, one_step: bool = False) -> Alarm:
     """What a probe gives away; `best` is the highest multi-step accuracy of earlier probes.
 
     At full eps (`warm`), FGSM 25 points above PGD is enough; while eps still grows, robustness
-    falls by itself, so PGD must also have lost 15 points. A model that answers one class to more
-    than 90 % with a loss within 2 % of guessing has collapsed, two `epochs` into the run; one
-    whose loss is not finite has at any time.
+    falls by itself, so PGD must also have lost 15 points. In `one_step` training at full eps,
+    gradients that no longer align are enough where PGD has lost anything. A model that answers one
+    class to more than 90 % with a loss within 2 % of guessing has collapsed, two `epochs` into the
+    run; one whose loss is not finite has at any time.
     """
     if not isfinite(now.loss) or (guessing(now) and epochs >= SLOW):
         return "collapse"
     gap = now.one_step - now.multi_step > GAP
-    if gap and (warm or now.multi_step < best - DROP):
+    bent = one_step and warm and now.alignment < ALIGNED and now.multi_step < best
+    if bent or (gap and (warm or now.multi_step < best - DROP)):
         return "catastrophic overfitting"
     return ""
 
@@ -121,17 +152,27 @@ def guessing(now: Probe) -> bool:
 
 
 def remedy(objective: str, threat: ThreatModel) -> str:
-    """The next rung of the ladder when one step was not enough: more noise, then more steps.
+    """The next rung of the ladder when one step was not enough, the cheapest first.
 
-    "" where there is none left. Noise helps at small linf budgets only.
+    More noise and aligned gradients help at small linf budgets only. "" where there is none left.
 
     >>> remedy("fgsm-rs", ThreatModel.parse("linf:8/255"))
     'n-fgsm'
     >>> remedy("n-fgsm", ThreatModel.parse("linf:0.3"))
     'pgd-2'
     """
-    small = threat.norm_name == "linf" and float(threat.eps) <= 16 / 255
-    rungs = ["fgsm-rs", *(["n-fgsm"] if small else []), "pgd-2", "pgd-at"]
-    if objective == "n-fgsm":
+    rungs = SMALL_LADDER if is_small(threat) else LARGE_LADDER
+    if objective in ("n-fgsm", "free"):
         return "pgd-2"
     return rungs[rungs.index(objective) + 1] if objective in rungs[:-1] else ""
+
+
+def firmer(objective: str) -> str:
+    """What to start again with after a collapse: more steps, if few were taken.
+
+    >>> firmer("fgsm-rs"), firmer("trades")
+    ('pgd-2', 'trades')
+    """
+    if objective == "pgd-2":
+        return "pgd-at"
+    return "pgd-2" if objective in ONE_STEP else objective

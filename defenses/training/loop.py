@@ -12,16 +12,19 @@ from torch import Tensor
 from robustkit.defenses.training import checkpoint
 from robustkit.defenses.training.average import copied
 from robustkit.defenses.training.guards import (
+    ATTACK_GAP,
     MEMORISED,
     Alarm,
     Probe,
     Scores,
     alarm,
+    firmer,
     guessing,
     probe,
     remedy,
     validate,
 )  # fmt: skip
+from robustkit.defenses.training.objectives import ONE_STEP
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.defenses.training.trainer import Trainer
 from robustkit.loading.samples import Samples
@@ -39,7 +42,8 @@ class Entry(Record):
     """A line of the log: the end of an epoch with its `scores`, or an `alarm` and its `remedy`.
 
     `objective`, `rate` and `eps` are those of the step before; `loss` is the mean since the entry
-    before. `memorised` says that robust accuracy on training pictures is 15 points higher.
+    before. `memorised` says that robust accuracy on training pictures is 15 points higher,
+    `flattered` that accuracy under the margin is 3 points lower than under cross-entropy.
     """
 
     epoch: int
@@ -53,6 +57,7 @@ class Entry(Record):
     alarm: Alarm = ""
     remedy: str = ""
     memorised: bool = False
+    flattered: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class _Run:
         self.trainer, self.folder, self.watch = trainer, folder, watch
         self.identity: dict[str, Any] = {}
         self.start = self.healthy = trainer.snapshot()
-        self.before = validate(trainer.average, trainer.pictures(trainer.held), trainer.threat)
+        self.before = validate(trainer.average, trainer.pictures(trainer.held), trainer.threats)
         self.scores, self.best = self.before, copied(trainer.average.module)
         self.status: Status = "running"
         self.log: list[Entry] = []
@@ -132,7 +137,8 @@ class _Run:
             return
         seen = probe(trainer.model, trainer.probed(), trainer.now)
         epochs = trainer.step / trainer.epoch_steps
-        found = alarm(seen, best=self.peak, warm=trainer.eps_share == 1, epochs=epochs)
+        warm, one_step = trainer.eps_share == 1, trainer.objective in ONE_STEP
+        found = alarm(seen, best=self.peak, warm=warm, epochs=epochs, one_step=one_step)
         if found:
             self._mend(found, seen)
             return
@@ -146,8 +152,9 @@ class _Run:
         entry = self._entry(seen, alarm=found)
         if found == "collapse":
             trainer.falls += 1
-            following = remedy(trainer.objective, trainer.threat) or trainer.objective
-            gentler = f"from the start with {following}, lr / 5, slower eps"
+            following = firmer(trainer.objective)
+            slower = ", lr / 5" if trainer.falls > 1 else ""
+            gentler = f"from the start with {following}, slower eps{slower}"
             cure, kept = gentler if trainer.falls <= MOST_FALLS else "", self.start
         else:
             cure = following = remedy(trainer.objective, trainer.threat)
@@ -164,14 +171,18 @@ class _Run:
     def _end_epoch(self, seen: Probe) -> None:
         """Validate the average, keep it if it is the best so far, and save."""
         trainer = self.trainer
-        scores = validate(trainer.average, trainer.pictures(trainer.held), trainer.threat)
+        scores = validate(trainer.average, trainer.pictures(trainer.held), trainer.threats)
         if not guessing(seen) and self._worth(scores) > self._worth(self.scores):
             self.scores, self.best = scores, copied(trainer.average.module)
-        memorised = trainer.eps_share == 1 and seen.multi_step - scores.robust > MEMORISED
+        warm = trainer.eps_share == 1
+        warnings = {
+            "memorised": warm and seen.multi_step - scores.robust > MEMORISED,
+            "flattered": warm and seen.multi_step - seen.margin > ATTACK_GAP,
+        }
         if trainer.progress >= 1:
             self.status = "complete"
         self.healthy = trainer.snapshot()
-        entry = self._entry(seen, scores=scores, memorised=memorised)
+        entry = self._entry(seen, scores=scores, **warnings)
         self.losses = []
         self.log.append(entry)
         self._save()

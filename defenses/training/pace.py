@@ -16,17 +16,28 @@ ENOUGH = 10
 
 
 def within(
-    seconds: float, model: Classifier, data: Samples, threat: ThreatModel, *, name: str | None
+    seconds: float,
+    model: Classifier,
+    data: Samples,
+    threats: tuple[ThreatModel, ...],
+    *,
+    name: str | None,
 ) -> Recipe:
     """The recipe `name`, or else the best one, with as many epochs as fit into `seconds`: 1 to 60.
 
     It is measured here and now, on a copy of the model.
     """
-    chosen = recipe(name or "standard", threat)
-    epochs = _fitting(seconds, model, data, threat, chosen)
+
+    def preset(name: str) -> Recipe:
+        several, width = len(threats) > 1, data.x.shape[-1]
+        chosen = recipe(name, threats[0], several=several, width=width)
+        return chosen.model_copy(update={"others": tuple(one.text for one in threats[1:])})
+
+    chosen = preset(name or "standard")
+    epochs = _fitting(seconds, model, data, threats[0], chosen)
     if name is None and epochs < ENOUGH:
-        chosen = recipe("fast", threat)
-        epochs = _fitting(seconds, model, data, threat, chosen)
+        chosen = preset("fast")
+        epochs = _fitting(seconds, model, data, threats[0], chosen)
     return chosen.model_copy(update={"epochs": epochs})
 
 
@@ -42,6 +53,6 @@ def _fitting(
     started = time.perf_counter()
     probe(trainer.model, trainer.probed(), threat)
     probed = time.perf_counter() - started
-    validate(trainer.average, trainer.pictures(trainer.held), threat)
+    validate(trainer.average, trainer.pictures(trainer.held), trainer.threats)
     watched = time.perf_counter() - started + probed
     return max(1, min(MOST, int((seconds - watched) / (stepped + watched))))

@@ -1,14 +1,17 @@
 """How a model is trained: one frozen record, and presets that know the budget they are for."""
 
 from math import cos, pi
-from typing import Literal
+from typing import Any, Literal
 
-from robustkit.defenses.training.objectives import OBJECTIVES
+from robustkit.defenses.training.objectives import OBJECTIVES, takes
 from robustkit.errors import UserError
 from robustkit.records import Record
 from robustkit.threat import ThreatModel
 
 PRESETS = ("fast", "standard", "strong")
+EPOCHS = {"fast": 10, "standard": 20, "strong": 30}
+DRAWN: dict[str, Any] = {"optimizer": "adamw", "lr": 4e-3, "warm_up": 0.2, "shift": 1}
+REPLAYS = {"replays": 8}
 RISE = 0.3
 """The share of a run over which the learning rate rises before it falls."""
 
@@ -61,33 +64,65 @@ class Recipe(Record):
         return self.lr * (1 + cos(pi * (progress - RISE) / (1 - RISE))) / 2
 
 
-def recipe(name: str, threat: ThreatModel) -> Recipe:
+def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int = 8) -> Recipe:
     """The preset `fast`, `standard` or `strong` for a threat, or an objective with defaults.
 
-    One step is enough for small linf budgets: N-FGSM up to 16/255, FGSM-RS up to 0.1. Beyond that,
-    and in other norms, one-step training is known to collapse, and `fast` is two steps of PGD.
-    Raises UserError for another name.
+    One step is enough for small linf budgets: N-FGSM up to 16/255, FGSM-RS up to a tenth of the
+    range of a pixel. Beyond that, and in other norms, one-step training is known to collapse, and
+    `fast` is two steps of PGD. Budgets of the size that only drawn pictures allow are trained by
+    Adam: what separates classes there is far from where a network begins, and SGD hardly gets to
+    it. With `several` threats, only what knows them all will do; for a patch, training with
+    patches. Pictures move by an eighth of their `width` in pixels, drawn ones by one pixel. Raises
+    UserError for another name.
 
     >>> recipe("fast", ThreatModel.parse("linf:8/255")).objective
     'n-fgsm'
     >>> recipe("fast", ThreatModel.parse("linf:0.3")).objective
     'pgd-2'
     """
-    if name in OBJECTIVES:
-        return Recipe(objective=name)
+    if name not in PRESETS and name not in OBJECTIVES:
+        known = ", ".join((*PRESETS, *OBJECTIVES))
+        raise UserError(f"a recipe: {known}", repr(name), "write --recipe standard")
+    objective = _preset(name, threat, several) if name in PRESETS else name
+    if several and not takes(objective, "others"):
+        knowing = ", ".join(one for one in OBJECTIVES if takes(one, "others"))
+        raise UserError(f"a recipe that knows several threats: {knowing}", name, "give one of them")
+    if (objective == "patch-at") != (threat.norm_name == "patch"):
+        raise UserError(
+            "the recipe patch-at for a patch, and only there", f"{name} for {threat.text}",
+            "leave --recipe out",
+        )  # fmt: skip
+    settings = {"shift": max(1, width // 8), **_schedule(name, threat)}
+    settings |= REPLAYS if objective == "free" else {}
+    return Recipe(objective=objective, **settings)
+
+
+def is_small(threat: ThreatModel) -> bool:
+    """Whether a budget is one of those for which one step from strong noise is known to do."""
+    return threat.norm_name == "linf" and share(threat) <= 16 / 255
+
+
+def share(threat: ThreatModel) -> float:
+    """Eps as a share of the range of a pixel."""
+    low, high = threat.bounds
+    return float(threat.eps) / (high - low)
+
+
+def _preset(name: str, threat: ThreatModel, several: bool) -> str:
+    """The objective of a preset."""
+    if threat.norm_name == "patch":
+        return "patch-at"
+    if several:
+        return "e-at" if name == "fast" else "msd"
     if name == "fast":
-        return Recipe(objective=_fastest(threat))
-    if name == "standard":
-        return Recipe(objective="pgd-at", epochs=20)
-    if name == "strong":
-        return Recipe(objective="trades", epochs=30, smoothing=0.1)
-    raise UserError(
-        f"a recipe: {', '.join((*PRESETS, *OBJECTIVES))}", repr(name), "write --recipe standard"
-    )
+        one_step = threat.norm_name == "linf" and share(threat) <= 0.1
+        return "n-fgsm" if is_small(threat) else "fgsm-rs" if one_step else "pgd-2"
+    return "pgd-at" if name == "standard" else "trades"
 
 
-def _fastest(threat: ThreatModel) -> str:
-    eps = float(threat.eps)
-    if threat.norm_name != "linf" or eps > 0.1:
-        return "pgd-2"
-    return "n-fgsm" if eps <= 16 / 255 else "fgsm-rs"
+def _schedule(name: str, threat: ThreatModel) -> dict[str, Any]:
+    """How long and how fast."""
+    found: dict[str, Any] = {"epochs": EPOCHS.get(name, 10)}
+    if threat.norm_name == "linf" and not is_small(threat):
+        return {**found, **DRAWN}
+    return {**found, "smoothing": 0.1} if name == "strong" else found

@@ -27,8 +27,8 @@ class Trainer:
     """The module being trained, its average, its optimiser, and the data of both splits.
 
     The user's module is copied and stays as it is. `objective` names what is minimised now and
-    `falls` counts collapses: each makes the learning rate five times smaller and the growth of eps
-    a fifth of the run longer. Everything that a step changes is in `snapshot`.
+    `falls` counts collapses: each makes the growth of eps a fifth of the run longer, and from the
+    second on the learning rate five times smaller. Everything that a step changes is in `snapshot`.
     """
 
     def __init__(
@@ -71,6 +71,11 @@ class Trainer:
         return self.recipe.model_copy(update={"warm_up": longer}).eps_share(self.progress)
 
     @property
+    def threats(self) -> tuple[ThreatModel, ...]:
+        """All that the model is to withstand."""
+        return self.threat, *self.others
+
+    @property
     def now(self) -> ThreatModel:
         """The threat that this step trains with."""
         return self.threat.with_eps(self.eps_share * float(self.threat.eps))
@@ -78,7 +83,7 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate of this step."""
-        return self.recipe.rate(self.progress) / 5.0**self.falls
+        return self.recipe.rate(self.progress) / 5.0 ** max(0, self.falls - 1)
 
     def advance(self) -> Tensor:
         """One step of the optimiser; returns its loss, a number on the device."""

@@ -43,7 +43,7 @@ robustkit harden model.safetensors --arch mypkg.nets:resnet18 --preprocess cifar
 @verb("harden", example=EXAMPLE)
 @click.argument("model")
 @flags(
-    "data", HELD_OUT, single("threat", "linf:8/255"), RECIPE, BUDGET, EPOCHS, FLIP, LIMIT, "suite",
+    "data", HELD_OUT, "threat", RECIPE, BUDGET, EPOCHS, FLIP, LIMIT, "suite",
     "attack", "samples", *LOADING, "seed", "device", "out", "resume", "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
@@ -92,7 +92,7 @@ def _planned(model: str, given: dict[str, Any]) -> "tuple[Plan, Wish, str]":
     if given["resume"] and not given["out"]:
         raise UserError("--out beside --resume", "--resume alone", "name the run to go on with")
     plan = make_plan(
-        model=model, data=data, threats=[given["threat"]], attacks=given["attack"],
+        model=model, data=data, threats=given["threat"] or ["linf:8/255"], attacks=given["attack"],
         out=given["out"] or run_folder(f"{model}-hardened"), resume=given["resume"],
         **{key: given[key] for key in ("suite", "samples", "seed", "device")},
         **{key: given[key] for key in map(dest, LOADING)},
@@ -104,28 +104,17 @@ def _planned(model: str, given: dict[str, Any]) -> "tuple[Plan, Wish, str]":
         raise UserError("at least one epoch", str(epochs), "write --epochs 10")
     if epochs is not None and given["budget"]:
         raise UserError("--epochs or --budget", "both of them", "leave one of them out")
-    if given["recipe"]:
-        recipe(given["recipe"], ThreatModel.parse(given["threat"]))
+    first, *others = map(ThreatModel.parse, plan.threats)
+    recipe(given["recipe"] or "standard", first, several=bool(others))
     seconds = parse_seconds(given["budget"])
     return plan, Wish(given["recipe"], epochs, seconds, given["flip"], limit), data
 
 
 def _show(made: "Hardened") -> None:
-    from robustkit.report.numbers import percent, span
+    from robustkit.verbs.model_card import rows
 
-    rows = [
-        (
-            name,
-            log.worst.threat,
-            log.worst.samples,
-            percent(log.clean_accuracy),
-            percent(log.robust_accuracy) if log.trusted else "untrusted",
-            span(log.interval) if log.trusted else "",
-        )
-        for name, log in (("before", made.before), ("after", made.after))
-    ]
     columns = ("model", "threat", "n", "clean", "robust", "95 % interval")
-    print_table("before and after", columns, rows)
+    print_table("before and after", columns, rows(made))
     one = made.comparison
     if one is not None:
         click.echo(f"sample by sample: {one.gained} became robust, {one.lost} no longer are")

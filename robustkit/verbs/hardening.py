@@ -24,7 +24,7 @@ from robustkit.loading import Samples, open_samples
 from robustkit.model import Classifier
 from robustkit.records import AuditLog
 from robustkit.threat import ThreatModel
-from robustkit.verbs.model_card import Hardened, card
+from robustkit.verbs.model_card import Hardened, card, warnings
 
 if TYPE_CHECKING:
     from robustkit.audit.bout import Progress
@@ -170,14 +170,15 @@ def _recipe(folder: Path, wish: Wish, model: Classifier, data: Samples, plan: Pl
                 "the flags that the run began with", f"another {', '.join(other)}", "give the same"
             )
         return Recipe(**kept["recipe"])
-    threat = ThreatModel.parse(plan.threats[0], model.bounds)
+    threats = tuple(ThreatModel.parse(one, model.bounds) for one in plan.threats)
     if wish.seconds is None:
-        chosen = recipe(wish.recipe or "standard", threat)
+        several, width = len(threats) > 1, data.x.shape[-1]
+        chosen = recipe(wish.recipe or "standard", threats[0], several=several, width=width)
     else:
-        chosen = within(wish.seconds, model, data, threat, name=wish.recipe)
+        chosen = within(wish.seconds, model, data, threats, name=wish.recipe)
     changes: dict[str, Any] = {
-        "flip": wish.flip, "shift": max(1, data.x.shape[-1] // 8),
-        "max_clean_drop": wish.max_clean_drop, "batch_size": 128 if len(data) > 4000 else 64,
+        "flip": wish.flip, "others": plan.threats[1:], "max_clean_drop": wish.max_clean_drop,
+        "batch_size": 128 if len(data) > 4000 else 64,
     }  # fmt: skip
     if wish.epochs is not None:
         changes["epochs"] = wish.epochs
@@ -196,7 +197,7 @@ def _line(entry: Entry, epochs: int) -> str:
         return f"  {entry.alarm} at step {entry.step}: {entry.remedy}"
     scores = entry.scores
     measured = f", clean {scores.clean:.1%}, robust {scores.robust:.1%}" if scores else ""
-    warned = ", robust accuracy is memorised" if entry.memorised else ""
+    warned = "".join(f", {one}" for one in warnings(entry))
     return (
         f"  epoch {entry.epoch}/{epochs} {entry.objective} eps {entry.eps:.3g}: "
         f"loss {entry.loss:.3f}{measured}{warned}"
@@ -211,6 +212,11 @@ def facts(made: Hardened) -> dict[str, Any]:
         "reasons": list(made.reasons),
         "weights": str(made.weights),
         "status": made.training.status,
+        "warnings": [
+            {"epoch": entry.epoch, "message": one}
+            for entry in made.training.log
+            for one in warnings(entry)
+        ],
         "validation": {
             "before": made.training.before.model_dump(),
             "after": made.training.scores.model_dump(),

@@ -9,7 +9,7 @@ from robustkit.verbs.console import plain
 
 if TYPE_CHECKING:
     from robustkit.audit.plan import Plan
-    from robustkit.defenses.training.loop import Training
+    from robustkit.defenses.training.loop import Entry, Training
     from robustkit.defenses.training.recipe import Recipe
     from robustkit.loading import Samples
     from robustkit.model import Classifier
@@ -28,6 +28,19 @@ class Hardened:
     weights: Path
 
 
+def warnings(entry: "Entry") -> tuple[str, ...]:
+    """What the guards saw at the end of an epoch that is no reason to stop."""
+    seen = []
+    if entry.memorised:
+        seen.append("robust accuracy is memorised: it is 15 points lower on other pictures")
+    if entry.flattered:
+        seen.append(
+            "robust accuracy flatters: under the margin it is 3 points lower than under the loss "
+            "that was trained against"
+        )
+    return tuple(seen)
+
+
 def card(
     made: Hardened,
     recipe: "Recipe",
@@ -38,23 +51,17 @@ def card(
 ) -> str:
     """The model card in Markdown."""
     known, others = data
-    threat = plan.threats[0]
+    threat = " and ".join(plan.threats)
     verdict = "Hardened" if not made.reasons else "NOT hardened"
     lines = [
         f"# {verdict}: {plain(model.name)} under {threat}",
         "",
         *(f"- Refused: {reason}." for reason in made.reasons),
         *([""] if made.reasons else []),
-        f"| | n | clean | robust under {threat} | 95 % interval |",
-        "|---|---|---|---|---|",
+        "| | threat | n | clean | robust | 95 % interval |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, log in (("before", made.before), ("after", made.after)):
-        robust = percent(log.robust_accuracy) if log.trusted else "untrusted"
-        interval = span(log.interval) if log.trusted else ""
-        lines.append(
-            f"| {name} | {log.worst.samples} | {percent(log.clean_accuracy)} | {robust} "
-            f"| {interval} |"
-        )
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows(made)]
     lines += ["", *_paired(made), "## How", ""]
     lines += [
         f"- from: {plain(model.name)}, weights sha256 `{model.sha256 or 'unknown'}`",
@@ -69,6 +76,11 @@ def card(
             for entry in made.training.log
             if entry.alarm
         ),
+        *(
+            f"- warning at epoch {entry.epoch}: {one}"
+            for entry in made.training.log
+            for one in warnings(entry)
+        ),
     ]
     lines += [
         "",
@@ -78,6 +90,19 @@ def card(
         "is said of other norms, larger budgets, other data, or attacks yet to be found.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def rows(made: Hardened) -> list[tuple[str, str, int, str, str, str]]:
+    """Before and after, under every threat: its name, n, clean and robust accuracy, interval."""
+    found = []
+    for name, log in (("before", made.before), ("after", made.after)):
+        for one in log.threats:
+            trusted = one.trusted
+            robust = percent(one.robust_accuracy) if trusted else "untrusted"
+            interval = span(one.interval) if trusted else ""
+            clean = percent(one.clean_accuracy)
+            found.append((name, one.threat, one.samples, clean, robust, interval))
+    return found
 
 
 def _paired(made: Hardened) -> list[str]:

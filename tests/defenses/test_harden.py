@@ -112,7 +112,7 @@ def test_the_audit_never_sees_what_was_trained_on(tmp_path: Path) -> None:
 
 def test_a_budget_chooses_the_recipe() -> None:
     model, data = load_model("digits-standard"), load_samples("digits", split="train").take(300)
-    threat = ThreatModel.parse("linf:0.05")
+    threat = (ThreatModel.parse("linf:0.05"),)
     short = within(0.01, model, data, threat, name=None)
     assert (short.objective, short.epochs) == ("n-fgsm", 1)
     long = within(10_000, model, data, threat, name=None)

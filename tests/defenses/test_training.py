@@ -87,8 +87,11 @@ def test_a_run_is_neither_overwritten_nor_mistaken(tmp_path: Path) -> None:
 
 
 def a_probe(one_step: float, multi_step: float, **more: float) -> Probe:
-    facts = {"step": 9, "eps": 0.1, "largest_class": 0.2, "loss": 0.5, "classes": 10, **more}
-    return Probe.model_validate({"one_step": one_step, "multi_step": multi_step, **facts})
+    facts = {
+        "step": 9, "eps": 0.1, "largest_class": 0.2, "loss": 0.5, "classes": 10, "alignment": 0.8,
+        "one_step": one_step, "multi_step": multi_step, "margin": multi_step, **more,
+    }  # fmt: skip
+    return Probe.model_validate(facts)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,18 @@ def test_an_alarm_is_raised_where_it_should_be(
     seen: Probe, best: float, warm: bool, epochs: float, expected: str
 ) -> None:
     assert alarm(seen, best=best, warm=warm, epochs=epochs) == expected
+
+
+def test_gradients_that_no_longer_align_are_an_alarm_in_one_step_training() -> None:
+    def seen(aligned: float, best: float = 0.6, **more: bool) -> str:
+        facts = {"warm": True, "one_step": True, **more}
+        return alarm(a_probe(0.6, 0.5, alignment=aligned), best=best, epochs=5, **facts)
+
+    assert seen(0.2) == "catastrophic overfitting"
+    assert seen(0.4) == ""
+    assert seen(0.2, best=0.4) == ""
+    assert seen(0.2, warm=False) == ""
+    assert seen(0.2, one_step=False) == ""
 
 
 def test_a_probe_tells_one_step_from_several() -> None:
@@ -175,9 +190,19 @@ def test_a_collapse_starts_again_more_gently(monkeypatch: pytest.MonkeyPatch) ->
     plain = train(load_model("digits-standard"), digits(200), THREAT, QUICK)
     first = next(entry for entry in done.log if not entry.alarm)
     assert first.epoch == 1
-    assert first.rate == pytest.approx(plain.log[0].rate / 5)
+    assert first.rate == plain.log[0].rate
     assert first.eps < plain.log[0].eps
     assert (plain.log[0].objective, first.objective) == ("fgsm-rs", "pgd-2")
+
+
+def test_only_a_second_collapse_slows_learning_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarming(monkeypatch, {2: "collapse", 4: "collapse"})
+    done = train(load_model("digits-standard"), digits(200), THREAT, QUICK)
+    first, second, gentle = done.log[:3]
+    assert "lr" not in first.remedy
+    assert "lr / 5" in second.remedy
+    assert gentle.objective == "pgd-at"
+    assert gentle.rate == pytest.approx(QUICK.rate(1 / 3) / 5)
 
 
 def test_a_model_that_cannot_learn_is_given_up() -> None:
@@ -199,10 +224,15 @@ def test_a_guess_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ladders_end_and_presets_know_their_budget() -> None:
     small, large = ThreatModel.parse("linf:8/255"), ThreatModel.parse("linf:0.3")
-    assert [remedy(name, small) for name in ("fgsm-rs", "n-fgsm", "pgd-2", "pgd-at", "trades")] == [
-        "n-fgsm", "pgd-2", "pgd-at", "", "",
+    rungs = ("fgsm-rs", "n-fgsm", "free", "pgd-2", "grad-align", "pgd-at", "trades")
+    assert [remedy(name, small) for name in rungs] == [
+        "n-fgsm", "pgd-2", "pgd-2", "grad-align", "pgd-at", "", "",
     ]  # fmt: skip
-    assert remedy("fgsm-rs", large) == "pgd-2"
+    assert [remedy(name, large) for name in ("fgsm-rs", "pgd-2", "pgd-at")] == [
+        "pgd-2",
+        "pgd-at",
+        "",
+    ]
     assert recipe("fast", ThreatModel.parse("l2:0.5")).objective == "pgd-2"
     assert recipe("fast", ThreatModel.parse("linf:0.1")).objective == "fgsm-rs"
     with pytest.raises(UserError, match="standard"):
