@@ -10,6 +10,7 @@ from robustkit.threat import ThreatModel
 
 PRESETS = ("fast", "standard", "strong")
 EPOCHS = {"fast": 10, "standard": 20, "strong": 30}
+DRAWN_EPOCHS = {"fast": 10, "standard": 15, "strong": 20}
 DRAWN: dict[str, Any] = {"optimizer": "adamw", "lr": 4e-3, "warm_up": 0.2, "shift": 1}
 REPLAYS = {"replays": 8}
 RISE = 0.3
@@ -122,7 +123,7 @@ def _preset(name: str, threat: ThreatModel, several: bool) -> str:
 
 def _schedule(name: str, threat: ThreatModel) -> dict[str, Any]:
     """How long and how fast."""
-    found: dict[str, Any] = {"epochs": EPOCHS.get(name, 10)}
     if threat.norm_name == "linf" and not is_small(threat):
-        return {**found, **DRAWN}
+        return {"epochs": DRAWN_EPOCHS.get(name, 15), **DRAWN}
+    found: dict[str, Any] = {"epochs": EPOCHS.get(name, 10)}
     return {**found, "smoothing": 0.1} if name == "strong" else found

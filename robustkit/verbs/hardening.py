@@ -212,6 +212,11 @@ def facts(made: Hardened) -> dict[str, Any]:
         "reasons": list(made.reasons),
         "weights": str(made.weights),
         "status": made.training.status,
+        "alarms": [
+            {"step": entry.step, "alarm": entry.alarm, "remedy": entry.remedy}
+            for entry in made.training.log
+            if entry.alarm
+        ],
         "warnings": [
             {"epoch": entry.epoch, "message": one}
             for entry in made.training.log
