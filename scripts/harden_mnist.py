@@ -107,7 +107,8 @@ def finish(row: Row, out: Path, samples: int) -> None:
     if kept.exists():
         return
     words = [
-        sys.executable, "-c", "from robustkit.cli import main; main()", "harden", str(out / "untrained.safetensors"),
+        sys.executable, "-c", "from robustkit.cli import main; main()",
+        "harden", str(out / "untrained.safetensors"),
         "--arch", "nets:small_mnist", "--data", str(out / "train.npz"),
         "--held-out", str(out / "judge.npz"), "--samples", str(samples), "--suite", "standard",
         "--recipe", row.recipe, "--threat", row.threat, "--out", str(folder), "--json",
