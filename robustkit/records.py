@@ -89,7 +89,11 @@ class CurvePoint(Record):
 
 
 class ThreatRecord(Record):
-    """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one."""
+    """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one.
+
+    `oblivious_accuracy` is that against pictures made on the model without its defense, None where
+    there is no defense: `robust_accuracy` counts the attackers who know of it.
+    """
 
     threat: str
     clean_accuracy: float
@@ -101,6 +105,7 @@ class ThreatRecord(Record):
     confusion: tuple[tuple[int, int, int], ...] = ()
     trusted: bool = True
     curve: tuple[CurvePoint, ...] = ()
+    oblivious_accuracy: float | None = None
 
 
 class Finding(Record):

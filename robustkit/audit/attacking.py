@@ -98,6 +98,13 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
 
 def check_access(attack: Attack, model: Classifier) -> None:
     """Refuse to run an attack that follows gradients against a model that gives none."""
+    view = attack.settings.get("view")
+    if view is not None and view not in model.views:
+        raise UserError(
+            f"a view of {model.name}: {', '.join(model.views) or 'it has none'}",
+            repr(view),
+            "name one of them, or attack the model itself; defended models have views",
+        )
     if attack.gradient and model.access != "white-box":
         raise UserError(
             f"an attack that needs no gradient, as {model.name} gives none",

@@ -2,6 +2,7 @@
 
 import torch
 
+from robustkit.audit.adaptive import aimed
 from robustkit.audit.bout import Ring
 from robustkit.audit.findings import finding
 from robustkit.audit.standing import Standing
@@ -24,15 +25,16 @@ def incoherent(ring: Ring, standing: Standing) -> list[Finding]:
     if len(rows) < FEWEST:
         return []
     threat = ThreatModel.parse(standing.threat, ring.model.bounds)
-    long = ring.attack(MANY, threat, rows)
+    many = aimed(MANY, ring.model)
+    long = ring.attack(many, threat, rows)
     if _missed(long.fooled):
         left = int((~long.fooled).sum())
-        message = f"{MANY} failed on {left} of {len(rows)} pictures that had been fooled."
+        message = f"{many} failed on {left} of {len(rows)} pictures that had been fooled."
         return [finding("RK-STEPS", message, threat=standing.threat, left=left, tried=len(rows))]
-    free = ring.attack(MANY, threat.with_eps(2 * float(threat.eps)), rows)
+    free = ring.attack(many, threat.with_eps(2 * float(threat.eps)), rows)
     if _missed(free.fooled):
         left = int((~free.fooled).sum())
-        message = f"Within twice the budget {MANY} failed on {left} of {len(rows)} fooled pictures."
+        message = f"Within twice the budget {many} failed on {left} of {len(rows)} fooled pictures."
         return [finding("RK-EPS", message, threat=standing.threat, left=left, tried=len(rows))]
     return []
 

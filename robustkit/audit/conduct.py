@@ -11,7 +11,7 @@ import torch
 
 from robustkit import __version__
 from robustkit.attacks import build
-from robustkit.audit import suspicion, trials
+from robustkit.audit import adaptive, suspicion, trials
 from robustkit.audit.attacking import check_access
 from robustkit.audit.baseline import check_readable, compare_with
 from robustkit.audit.bout import Progress, Ring, Silent, attack_records
@@ -57,6 +57,7 @@ def conduct(
     device = choose_device(plan.device)
     if model is None:
         model = load(plan.model, device=device, **plan.loading())
+    plan = adaptive.adapted(plan, model)
     check_attacks(plan, model)
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
     ring = _ring(plan, model, samples, progress or Silent())
@@ -184,15 +185,23 @@ def _verdicts(
     for bout in plan.bouts:
         standing = standings[bout.threat]
         mine = suspicion.after(standing, bout, clean)
-        if plan.trials and standing.reached:
+        # A defense is always tried: no suite and no flag takes that away.
+        if (plan.trials or ring.model.views) and standing.reached:
             mine += trials.hold(ring, standing, clean, found)
+        right = clean.right(ring.samples.y)[standing.counted()]
+        mine += adaptive.gap(standing, right)
         mine += _limits(plan, bout, standing, len(ring.samples))
-        right = int(clean.right(ring.samples.y)[standing.counted()].sum())
-        rows = attack_records(standing, bout, right)
+        rows = attack_records(standing, bout, int(right.sum()))
         voided = any(f.id in UNTRUSTED and f.severity == "high" for f in (*found, *mine))
         record = standing.record(ring.samples, clean, rows)
-        curve = security_curve(ring, standing, clean) if plan.curve else ()
-        records.append(record.model_copy(update={"trusted": not voided, "curve": curve}))
+        record = record.model_copy(
+            update={
+                "trusted": not voided,
+                "curve": security_curve(ring, standing, clean) if plan.curve else (),
+                "oblivious_accuracy": adaptive.oblivious(standing, right),
+            }
+        )
+        records.append(record)
         findings += mine
         ring.progress.advance(1)
     return records, findings

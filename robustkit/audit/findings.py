@@ -190,6 +190,15 @@ FINDINGS: dict[str, FindingInfo] = {
         "high",
         (EVALUATING, OBFUSCATED),
     ),
+    "RK-OBLIVIOUS": FindingInfo(
+        "The defense lives on not being known",
+        "Attacks that know the defense succeed on many pictures where those made on the model "
+        "without it fail. Whoever attacks will know, or find out; the number counts them.",
+        "Quote the number of this audit only. Train the model, or a denoiser through it, against "
+        "the attacks that broke it.",
+        "medium",
+        (OBFUSCATED, "Tramer et al. 2020, arXiv 2002.08347"),
+    ),
     "RK-PREPROCESS": FindingInfo(
         "No preprocessing was given",
         "The checkpoint does not say how its pixels are normalised, and nobody else did.",

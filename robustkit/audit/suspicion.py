@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks import info
+from robustkit.audit import adaptive
 from robustkit.audit.device import halving
 from robustkit.audit.findings import finding
 from robustkit.audit.plan import Bout
@@ -65,7 +66,9 @@ def _probed(model: Classifier, x: Tensor, y: Tensor) -> list[Finding]:
     if model.access != "white-box":
         return _probes(model, x)
     looks = _probes(model, x) + _dynamic(model, x)
-    return looks + _gradients(model, x, y) + _rough(model, x, y)
+    # What a defense hides from an attacker who knows it is looked at, not what it shows.
+    followed = adaptive.followed(model)
+    return looks + _gradients(followed, x, y) + _rough(followed, x, y)
 
 
 def _modes(model: Classifier) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robustkit.attacks import build, info
+from robustkit.audit.adaptive import DECIDED, aimed
 from robustkit.audit.bout import Ring
 from robustkit.audit.coherence import incoherent
 from robustkit.audit.engine import Task
@@ -18,6 +19,7 @@ from robustkit.audit.findings import finding
 from robustkit.audit.referee import rule
 from robustkit.audit.standing import Clean, Standing
 from robustkit.goal import Goal
+from robustkit.model import Classifier
 from robustkit.records import Finding
 from robustkit.threat import ThreatModel
 from robustkit.transforms import TRANSFORMS
@@ -46,9 +48,11 @@ STAND_IN = Trial("pgd:steps=40,loss=margin,stand_in=true", "a stand-in for round
 EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
 
 
-def choose(norm: str, findings: list[Finding]) -> list[Trial]:
-    """The trials that fit a norm and what was found about the model."""
+def choose(norm: str, findings: list[Finding], model: Classifier) -> list[Trial]:
+    """The trials that fit a norm, the model, and what was found about it."""
     trials = [LONG, QUERIES, PLACES]
+    if model.views and norm in DECIDED:
+        trials.append(Trial(DECIDED[norm], "an attacker who sees decisions alone"))
     seen = {found.id for found in findings}
     if "RK-ZERO-GRADIENT" in seen:
         trials.insert(0, STAND_IN)
@@ -56,7 +60,11 @@ def choose(norm: str, findings: list[Finding]) -> list[Trial]:
         trials.insert(0, SMOOTH)
     if "RK-RANDOM" in seen:
         trials.insert(0, EXPECTED)
-    return [trial for trial in trials if norm in info(trial.attack.partition(":")[0]).norms]
+    return [
+        trial._replace(attack=aimed(trial.attack, model))
+        for trial in trials
+        if norm in info(trial.attack).norms
+    ]
 
 
 def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> list[Finding]:
@@ -71,7 +79,7 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
         return findings
     seen = ring.model.access == "white-box"
     blind = [PLACES if norm == "patch" else QUERIES]
-    for trial in choose(norm, found) if seen else blind:
+    for trial in choose(norm, found, ring.model) if seen else blind:
         survivors = _survivors(ring, standing, clean)
         if not len(survivors) or ring.late:
             break
@@ -125,7 +133,8 @@ def _unlimited(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
     rows = _survivors(ring, standing, clean)[:TRIED]
     if not len(rows):
         return []
-    result = ring.attack("pgd:steps=50,step_size=0.05,loss=margin", ThreatModel("linf", 1.0), rows)
+    attack = aimed("pgd:steps=50,step_size=0.05,loss=margin", ring.model)
+    result = ring.attack(attack, ThreatModel("linf", 1.0), rows)
     left = int((~result.fooled).sum())
     if left <= UNBROKEN * len(rows):
         return []
@@ -151,7 +160,8 @@ def _transferred(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
     with ring.surrogate.frozen(ring.engine.seed):
         made = replace(ring.engine, dropping=False).run(build(TRANSFERRED), task)
     ruling = rule(
-        ring.model, made.x_adv, x=x, goal=goal, threat=threat, claimed=made.fooled,
+        ring.model, made.x_adv, x=x, goal=goal._replace(abstain=ring.model.abstain),
+        threat=threat, claimed=made.fooled,
         batch_size=ring.engine.batch_size,
     )  # fmt: skip
     broken = int(ruling.fooled.sum())
