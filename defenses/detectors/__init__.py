@@ -1,0 +1,1 @@
+"""Detectors: models that abstain where a picture looks attacked, calibrated on clean ones only."""
