@@ -42,17 +42,16 @@ def adapted(plan: Plan, model: Classifier) -> Plan:
     """The plan with what the model's defense calls for; the same plan if it has none."""
     if not model.views:
         return plan
-    bouts = tuple(
-        bout.model_copy(update={"attacks": _ordered(bout, adaptive(bout, model))})
-        for bout in plan.bouts
-    )
+    bouts = tuple(_extended(bout, adaptive(bout, model)) for bout in plan.bouts)
     return plan.model_copy(update={"bouts": bouts})
 
 
-def _ordered(bout: Bout, more: list[str]) -> tuple[str, ...]:
+def _extended(bout: Bout, more: list[str]) -> Bout:
     """Who knows nothing comes first, so that it meets every picture; then the suite; the rest."""
     first = [text for text in more if text.endswith(f"@{UNDEFENDED}")]
-    return tuple(dict.fromkeys([*first, *bout.attacks, *more]))
+    attacks = dict.fromkeys([*first, *bout.attacks, *more])
+    added = tuple(text for text in attacks if text not in bout.attacks)
+    return bout.model_copy(update={"attacks": tuple(attacks), "adaptive": added})
 
 
 def adaptive(bout: Bout, model: Classifier) -> list[str]:

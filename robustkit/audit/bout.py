@@ -129,7 +129,7 @@ class Ring:
         """One block through one threat's attacks; whether it got to the end."""
         for attack in bout.attacks:
             pool = rows[right[rows]]
-            if bout.cascade:
+            if not bout.alone(attack):
                 pool = pool[~standing.fooled[pool]]
             if not self.unit(attack, standing, pool, f"{int(rows[0])}"):
                 return False
@@ -182,7 +182,7 @@ def attack_records(standing: Standing, bout: Bout, right: int) -> list[AttackRec
     extra = [text for text in standing.tallies if text not in bout.attacks]
     for text in (*bout.attacks, *extra):
         tally = standing.tallies.get(text, Tally())
-        measured = text in bout.attacks and (text == bout.attacks[0] or not bout.cascade)
+        measured = text in bout.attacks and bout.alone(text)
         records.append(
             AttackRecord(
                 name=text,

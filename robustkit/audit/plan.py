@@ -25,12 +25,18 @@ class Bout(Record):
     """One threat and the attacks that meet it, in order.
 
     With `cascade`, an attack meets what the earlier ones left over; without, every attack is
-    measured alone on all samples.
+    measured alone on all samples. Those of them that are `adaptive`, which the audit adds for a
+    defended model, always meet what is left over.
     """
 
     threat: str
     attacks: tuple[str, ...]
     cascade: bool
+    adaptive: tuple[str, ...] = ()
+
+    def alone(self, attack: str) -> bool:
+        """Whether an attack meets every sample."""
+        return attack == self.attacks[0] or not (self.cascade or attack in self.adaptive)
 
 
 class Plan(Record):
