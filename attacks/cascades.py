@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from robustkit.corruptions import COMMON
 from robustkit.errors import UserError
 
 
@@ -27,6 +28,9 @@ LP = ("linf", "l2", "l1")
 WIDE = ("apgd-ce:wide=true", "apgd-t:targets=5,wide=true")
 LAST = ("fab-t:steps=50,targets=3,minimum=false", "square:queries=1000")
 PUBLISHED_LAST = ("fab-t:minimum=false", "square")
+KIND_BY_KIND = tuple(f"corruption:kind={kind}" for kind in COMMON)
+ALONE = ("corruption",)
+"""Where every attack is measured alone in any suite: there is no attacker to choose the worst."""
 
 
 def _everywhere(attacks: Attacks) -> dict[str, Attacks]:
@@ -42,6 +46,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "patch": ("masked-pgd:steps=20", "masked-pgd:steps=20,position=random"),
             "spatial": ("worst-of-k", "rotation-translation:rotations=7,shifts=3"),
             "flow": ("stadv:steps=20",),
+            "corruption": KIND_BY_KIND,
         },
     ),
     "standard": (
@@ -53,6 +58,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "patch": ("masked-apgd:restarts=5", "patch-rs:queries=1000"),
             "spatial": ("worst-of-k", "rotation-translation"),
             "flow": ("stadv",),
+            "corruption": KIND_BY_KIND,
         },
     ),
     "blackbox": (
@@ -63,6 +69,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "linf": ("square:queries=1000", "rays:queries=500"),
             "patch": ("patch-rs:queries=1000",),
             "spatial": ("worst-of-k", "rotation-translation"),
+            "corruption": KIND_BY_KIND,
         },
     ),
     "minimum-norm": (
@@ -111,7 +118,7 @@ def suite(name: str, norm: str) -> Suite:
             norm,
             "choose another --suite, or name --attack",
         )
-    return Suite(name, by_norm[norm], cascade, summary)
+    return Suite(name, by_norm[norm], cascade and norm not in ALONE, summary)
 
 
 def _from_file(path: Path) -> Suite:

@@ -5,6 +5,7 @@ from robustkit.attacks.attack import AttackInfo
 from robustkit.attacks.bisected import min_apgd_t, min_pgd
 from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
+from robustkit.attacks.corruption import corruption
 from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.ead import ead
@@ -218,5 +219,11 @@ ROWS = (
     AttackInfo(
         "stadv", stadv, ("flow",), "fixed-budget", "white-box", "1 forward and backward a step",
         "Xiao et al. 2018, arXiv 1801.02612", "advertorch:SpatialTransformAttack",
+    ),
+    AttackInfo(
+        "corruption", corruption, ("corruption",), "fixed-budget", "none",
+        "1 forward a kind and try",
+        "Hendrycks & Dietterich 2019, arXiv 1903.12261", "hendrycks:make_imagenet_c",
+        targeted=False,
     ),
 )  # fmt: skip

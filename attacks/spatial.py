@@ -29,7 +29,7 @@ def rotation_translation(*, rotations: int = 31, shifts: int = 5) -> Attack:
         return _within(problem, torch.stack(ticks, 1))
 
     settings = {"rotations": rotations, "shifts": shifts}
-    return trying("rotation-translation", propose, rotations * shifts**2, settings)
+    return trying("rotation-translation", propose, rotations * shifts**2, settings=settings)
 
 
 def worst_of_k(*, queries: int = 10) -> Attack:
@@ -43,7 +43,7 @@ def worst_of_k(*, queries: int = 10) -> Attack:
         """A move drawn for step `t`, `[B,3]`."""
         return _within(problem, 2 * problem.draws.at(problem.restart, t).uniform((3,)) - 1)
 
-    return trying("worst-of-k", propose, queries, {"queries": queries})
+    return trying("worst-of-k", propose, queries, settings={"queries": queries})
 
 
 def _within(problem: Problem, share: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from robustkit.corruptions import KINDS, SEVERITIES, corrupt
+from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.warping import flowed, moved
 
@@ -94,6 +96,33 @@ def _farthest(made: Tensor, limits: tuple[float, ...]) -> Tensor:
     return lengths(made).flatten(1).amax(1)
 
 
+# Corruption: `made` is the number of the kind, the severity and the key of its draws, int64; eps is
+# the severity.
+
+
+def _read_corruption(text: str) -> tuple[float, tuple[float, ...]]:
+    (severity,) = _numbers("corruption", text, 1)
+    if severity not in range(1, SEVERITIES + 1):
+        raise UserError(
+            "a severity of corruption from 1 to 5", repr(text), "write for example corruption:3"
+        )
+    return severity, ()
+
+
+def _corrupted(x: Tensor, made: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Kind by kind; not for use inside a step, as it asks which kinds there are."""
+    out, kinds = x.clone(), tuple(KINDS)
+    for number, severity in made[:, :2].unique(dim=0).tolist():
+        rows = ((made[:, 0] == number) & (made[:, 1] == severity)).nonzero().squeeze(1)
+        draws = Draws(made[rows, 2])
+        out[rows] = corrupt(x[rows], kinds[number], severity, draws, bounds=bounds)
+    return out
+
+
+def _severity(made: Tensor, limits: tuple[float, ...]) -> Tensor:
+    return made[:, 1].float()
+
+
 TRANSFORMS: dict[str, Transform] = {
     one.name: one
     for one in (
@@ -102,5 +131,8 @@ TRANSFORMS: dict[str, Transform] = {
             PUBLISHED_LIMITS,
         ),
         Transform("flow", _read_flow, _flowed, _farthest, "pixels", "flow:0.5"),
+        Transform(
+            "corruption", _read_corruption, _corrupted, _severity, "severity", "corruption:3"
+        ),
     )
 }  # fmt: skip

@@ -9,11 +9,13 @@ from robustkit.norms import spread
 
 
 def sampled(x: Tensor, down: Tensor, right: Tensor, *, outside: str = "zeros") -> Tensor:
-    """Pictures `x` `[B,C,H,W]` read at rows `down` and columns `right` `[B,H,W]`, in pixels.
+    """Pictures `x` `[B,C,H,W]` read at rows `down` and columns `right`, in pixels.
 
-    `outside` of the picture lies "zeros", its "border" again, or its "reflection".
+    Both broadcast to `[B,H,W]`. `outside` of the picture lies "zeros", its "border" again, or its
+    "reflection".
     """
     height, width = x.shape[2:]
+    down, right = torch.broadcast_tensors(down, right, x[:, 0])[:2]
     grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), 3)
     return torch.nn.functional.grid_sample(
         x, grid.to(x.dtype), padding_mode=outside, align_corners=False

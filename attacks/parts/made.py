@@ -31,13 +31,25 @@ Propose = Callable[[Problem, Tensor], Tensor]
 """`propose(problem, t)`: what to make the picture with that is looked at in step `t` `[B]`."""
 
 
-def trying(name: str, propose: Propose, queries: int, settings: Mapping[str, Any]) -> Attack:
+Make = Callable[[Problem, Tensor], Tensor]
+"""`make(problem, made)`: the pictures, made without a wait for the device."""
+
+
+def trying(
+    name: str,
+    propose: Propose,
+    queries: int,
+    *,
+    settings: Mapping[str, Any],
+    make: Make = Problem.remade,
+    restarts: int = 1,
+) -> Attack:
     """Look at one made picture a step, whatever came of the others; the first success counts."""
 
     def offered(problem: Problem, t: Tensor) -> tuple[Tensor, Tensor]:
         """What the next picture is made with, and the picture."""
         made = propose(problem, t)
-        return made, problem.remade(made)
+        return made, make(problem, made)
 
     def init(problem: Problem) -> State:
         """Make the first picture."""
@@ -52,7 +64,10 @@ def trying(name: str, propose: Propose, queries: int, settings: Mapping[str, Any
         memory = Made(made, state.memory[1])
         return state._replace(x=x, t=state.t + 1, memory=memory)
 
-    return Attack(name, init, step, queries, gradient=False, settings=settings, made=best_made)
+    return Attack(
+        name, init, step, queries, restarts=restarts, gradient=False, settings=settings,
+        made=best_made,
+    )  # fmt: skip
 
 
 def best_made(state: State) -> Tensor:

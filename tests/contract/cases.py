@@ -22,7 +22,10 @@ COUNT = 16
 SHAPES = ((1, 6, 6), (3, 8, 5))
 CLASSES = 4
 # Budgets within which some of the samples can be fooled and some cannot.
-EPS = {"linf": 0.05, "l2": 0.35, "l1": 1.0, "l0": 1.0, "patch": 0.12, "spatial": 1.0, "flow": 0.5}
+EPS = {
+    "linf": 0.05, "l2": 0.35, "l1": 1.0, "l0": 1.0, "patch": 0.12, "spatial": 1.0, "flow": 0.5,
+    "corruption": 5.0,
+}  # fmt: skip
 
 # An attack that is too slow or too weak with a few steps is named here; the others need no row.
 FEW = {"steps": 8, "queries": 40, "targets": 3}
