@@ -88,6 +88,28 @@ class CurvePoint(Record):
     interval: tuple[float, float]
 
 
+class PatchShare(Record):
+    """How many of `samples` a patch fooled; `name` is its size, its place or its target's label."""
+
+    name: str
+    fooled: int
+    samples: int
+    interval: tuple[float, float]
+
+
+class PatchRecord(Record):
+    """Success of a patch on `samples` pictures that are right without it, attack by attack.
+
+    `sizes` are HEIGHTxWIDTH, smallest first; `places` row by row, from the top left, as shares of
+    the room there is; `targets` are labels.
+    """
+
+    samples: int
+    sizes: tuple[PatchShare, ...]
+    places: tuple[PatchShare, ...]
+    targets: tuple[PatchShare, ...]
+
+
 class ThreatRecord(Record):
     """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one.
 
@@ -105,6 +127,7 @@ class ThreatRecord(Record):
     confusion: tuple[tuple[int, int, int], ...] = ()
     trusted: bool = True
     curve: tuple[CurvePoint, ...] = ()
+    patch: PatchRecord | None = None
     oblivious_accuracy: float | None = None
 
 

@@ -24,6 +24,7 @@ from robustkit.audit.findings import finding
 from robustkit.audit.judges import Judges
 from robustkit.audit.ledger import Ledger
 from robustkit.audit.pictures import Pictures, examples
+from robustkit.audit.patch_study import patch_study
 from robustkit.audit.plan import Bout, Plan, make_plan
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.tracing import TRACED, trace
@@ -198,6 +199,7 @@ def _verdicts(
             update={
                 "trusted": not voided,
                 "curve": security_curve(ring, standing, clean) if plan.curve else (),
+                "patch": patch_study(ring, standing, clean) if plan.trials else None,
                 "oblivious_accuracy": adaptive.oblivious(standing, right),
             }
         )

@@ -56,7 +56,8 @@ def rule(
     prediction, confidence, finite = predict(model, x_adv, batch_size)
     allowed = threat.violation(x_adv, x) == 0
     fooled = _reached(prediction, finite, goal) & allowed
-    rounded = eight_bit(x_adv, x).float() / 255
+    # Where nothing was changed nothing is rounded: pictures need not be of 8 bits themselves.
+    rounded = torch.where(x_adv == x, x, eight_bit(x_adv, x).float() / 255)
     label, _, solid = predict(model, rounded, batch_size)
     within = threat.violation(rounded, x) == 0
     kept = fooled & _reached(label, solid, goal) & within

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from robustkit.records import AuditLog, CurvePoint, Example, ThreatRecord
 from robustkit.report import charts, numbers, standards, threats, verdict
+from robustkit.report.patch_words import class_names, placed
 from robustkit.report.run_directory import finite
 from robustkit.report.text import plain, shorten
 from robustkit.report.threat_picture import threat_picture
@@ -76,14 +77,6 @@ def render_html(log: AuditLog, folder: Path | None = None) -> str:
     )
 
 
-def class_names(log: AuditLog) -> dict[int, str]:
-    """The name of every class that the log has one for."""
-    named = dict(enumerate(log.model.classes))
-    for record in log.threats:
-        named |= {one.label: one.name for one in record.classes}
-    return named
-
-
 def _clean(value: object) -> object:
     """Every value that the page prints, without what is not text; a number keeps its unit."""
     return value if isinstance(value, Markup) else plain(value).replace(" %", "\N{NO-BREAK SPACE}%")
@@ -107,6 +100,8 @@ def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict
         "classes": classes if show else [],
         "by_class": charts.by_class(record) if show and len(classes) > 1 else "",
         "confusion": charts.confusion(record, ordered) if contiguous else "",
+        "patch": record.patch if show else None,
+        "places": placed(record.patch) if record.patch else (),
         "traces": _traces(log, record),
         "histogram": charts.histogram(sizes, record.threat) if _spread(sizes) else "",
     }

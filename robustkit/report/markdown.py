@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustkit.records import AuditLog, ThreatRecord
 from robustkit.report.numbers import count, drop, duration, percent, span
+from robustkit.report.patch_words import namer, patch_words
 from robustkit.report.text import plain, shorten
 from robustkit.report.threats import title
 from robustkit.report.verdict import (
@@ -90,6 +91,8 @@ def _threat(record: ThreatRecord, log: AuditLog) -> list[str]:
     ]
     if record.trusted and len(record.classes) > 1:
         parts.append(_weakest(record))
+    if record.trusted and record.patch:
+        parts.append(prose(patch_words(record.patch, namer(log))))
     return parts
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from robustkit.records import AttackRecord, AuditLog, Finding, ThreatRecord
 from robustkit.report.numbers import count, drop, duration, percent, span
+from robustkit.report.patch_words import namer, patch_words
 from robustkit.report.text import plain, shorten
 from robustkit.report.threats import title
 from robustkit.report.verdict import BOUND, ordered, sentence, trust, trust_words
@@ -57,6 +58,9 @@ def _threat(record: ThreatRecord, log: AuditLog, console: Console) -> None:
     console.print(_cascade(record, console.width))
     if record.trusted and len(record.classes) > 1:
         console.print(Padding(Text(_weakest(record)), (0, 0, 0, 2)))
+    if record.trusted and record.patch:
+        words = plain(patch_words(record.patch, namer(log)))
+        console.print(Padding(Text(words), (0, 0, 0, 2)))
 
 
 def _cascade(record: ThreatRecord, width: int) -> Table:
