@@ -81,7 +81,8 @@ def conduct(
 def check_attacks(plan: Plan, model: Classifier) -> None:
     """Refuse a plan whose attacks need to see more of the model than it shows."""
     for bout in plan.bouts:
-        curve = [CURVES[bout.threat.partition(":")[0]]] if plan.curve else []
+        norm = bout.threat.partition(":")[0]
+        curve = [CURVES[norm]] if plan.curve and norm in CURVES else []
         for attack in (*bout.attacks, *curve):
             check_access(build(attack), model)
 

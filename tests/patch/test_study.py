@@ -92,3 +92,7 @@ def test_unchanged_pixels_are_not_rounded() -> None:
     )  # fmt: skip
     assert bool(result.fooled.all())
     assert bool(result.eight_bit.all())
+
+
+def test_a_curve_of_budgets_is_not_for_patches() -> None:
+    assert audited("patch:4x4", curve=True).threats[0].curve == ()
