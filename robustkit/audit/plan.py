@@ -72,6 +72,7 @@ class Plan(Record):
     trials: bool = True
     trace: bool = False
     curve: bool = False
+    command: str = ""
     surrogate: str | None = None
 
     @property

@@ -112,7 +112,8 @@ def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
         answer(model, samples.pixels([0]))
         with watching() as progress:
             progress.note(f"{model.name} on {samples.name}: {', '.join(plan.threats)}")
-            return conduct(plan, model=model, samples=samples, progress=progress)
+            noted = plan.model_copy(update={"command": resume.removesuffix(" --resume")})
+            return conduct(noted, model=model, samples=samples, progress=progress)
     except KeyboardInterrupt as stop:
         if plan.out and (Path(plan.out) / "ledger.jsonl").exists():
             stop.add_note(f"what is finished is kept; go on with: {resume}")
