@@ -48,7 +48,7 @@ def certify(
     Raises UserError for another norm, a network with a layer that has no rule, or weights that are
     neither float32 nor float64.
     """
-    _check(model, threat)
+    check(model, threat)
     bounds = Bounds(model)
     predictions, margins = [], []
     with model.frozen(), torch.no_grad():
@@ -170,7 +170,8 @@ def _differences(layer: nn.Module, x: Interval, y: Tensor, unit: float) -> Tenso
     return lowest - error - error.gather(1, y[:, None])
 
 
-def _check(model: Classifier, threat: ThreatModel) -> None:
+def check(model: Classifier, threat: ThreatModel) -> None:
+    """Raise UserError unless there are bounds for such a model and threat."""
     if threat.norm_name != "linf" or threat.mask is not None:
         raise UserError("a linf threat for interval bounds", threat.text, "write --threat linf:0.1")
     if model.dtype not in (torch.float32, torch.float64):

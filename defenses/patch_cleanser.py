@@ -8,9 +8,10 @@ needed for it to hold often.
 """
 
 from dataclasses import dataclass
+from math import log
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustkit.defenses.training.inner import Batch, Craft
 from robustkit.draws import Draws
@@ -101,6 +102,21 @@ class Cleanser:
             same = label.view(len(row), -1) == prediction[row, None]
             proven[row] = (same & (lead.view(len(row), -1) > LEAD)).all(1)
         return Certificate(prediction.cpu(), proven.cpu())
+
+
+class Masked(nn.Module):
+    """The first round as its attacker sees it: the mean probability behind all masks, as logits."""
+
+    def __init__(self, guard: Cleanser) -> None:
+        super().__init__()
+        self.guard, self.module = guard, guard.model.module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures `[B,C,H,W]` to logits `[B,K]`."""
+        hidden, fill = self.guard.hidden[None], self.guard.fill
+        logits = self.guard.model(x[:, None].masked_fill(hidden, fill).flatten(0, 1))
+        share = logits.log_softmax(1).view(len(x), hidden.shape[1], -1).logsumexp(1)
+        return share - log(hidden.shape[1])
 
 
 def cleanser(

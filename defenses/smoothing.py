@@ -7,17 +7,18 @@ pictures are not clipped. Deviation: the noise is a keyed Box-Muller draw of 24 
 sigma.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.model import Classifier
 
 ABSTAINED = -1
-_CHOICE, _ESTIMATE = 1, 2
+_CHOICE, _ESTIMATE, _SEEN = 1, 2, 3
 
 
 class Smoothing(NamedTuple):
@@ -105,6 +106,27 @@ def votes(
         total.index_put_((some, logits.argmax(1)), valid, accumulate=True)
     assert total is not None
     return total.cpu()
+
+
+class Noisy(nn.Module):
+    """The vote as its attacker sees it: the mean probability of a few copies, as logits.
+
+    Salman et al. 2019 (1906.04584). The copies carry the same noise in every look, so that steps of
+    an attack add up; `copies` of them make the vote's gradient.
+    """
+
+    def __init__(self, model: Classifier, sigma: float, *, copies: int = 32, seed: int = 0) -> None:
+        super().__init__()
+        self.model, self.module = model, model.module
+        self.sigma, self.copies, self.seed = sigma, copies, seed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures `[B,C,H,W]` to logits `[B,K]`."""
+        drawn = Draws.keyed(self.seed, torch.arange(self.copies, device=x.device)).at(_SEEN)
+        noise = self.sigma * drawn.normal(x.shape[1:]).to(x)
+        logits = self.model((x[:, None] + noise).flatten(0, 1))
+        share = logits.log_softmax(1).view(len(x), self.copies, -1).logsumexp(1)
+        return share - log(self.copies)
 
 
 def lower_bounds(hits: Tensor, n: int, alpha: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""`robustkit certify MODEL`: a radius within which no attack can change the smoothed answer."""
+"""`robustkit certify MODEL`: what no attack can change, proven, and what one can, tried."""
 
 import json as encoding
 from pathlib import Path
@@ -11,64 +11,75 @@ from robustkit.options import LOADING, Option
 from robustkit.verbs.auditing import run_folder
 from robustkit.verbs.console import plain, print_json, print_table
 from robustkit.verbs.progress import watching
-from robustkit.verbs.verb import flags, verb
+from robustkit.verbs.verb import flags, single, verb
 
 if TYPE_CHECKING:
     from robustkit.audit.plan import Plan
 
+METHOD = Option(
+    "method",
+    "smoothing proves an l2 radius of a vote under noise, ibp a linf budget of the network itself, "
+    "patch-cleanser that a patch changes nothing of a vote under masks.",
+    default="smoothing",
+    choices=("smoothing", "ibp", "patch-cleanser"),
+)
+THREAT = single("threat", help="What ibp or patch-cleanser proves: linf:EPS or patch:HxW.")
 SIGMA = Option("sigma", "The noise's deviation, in pixels of [0, 1].", "number", "N", 0.25)
 DRAWS = Option("draws", "Noisy copies that estimate a picture's vote.", "integer", "N", 10_000)
 ALPHA = Option("alpha", "How probable an error may be in a certificate.", "number", "P", 0.001)
 RADIUS = Option(
     "radius", "An l2 radius to report; may be given several times.", "number", "R", multiple=True
 )
+MASKS = Option("masks", "Masks to a side of the picture: more hide less each.", "integer", "N", 6)
+FILL = Option("fill", "What a mask shows, in pixels of [0, 1].", "number", "N", 0.0)
+BARE = Option("no-attack", "Certify only, and run no attack beside it.", "switch")
 
 EXAMPLE = """\
 robustkit certify model.safetensors --arch mypkg.nets:resnet18 --preprocess cifar10 \\
-    --data test.npz --samples 500 --sigma 0.25 --out certified/"""
+    --data test.npz --samples 500 --sigma 0.25 --out certified/
+robustkit certify model.safetensors --arch mypkg.nets:small --data test.npz \\
+    --method ibp --threat linf:0.1"""
 
 
 @verb("certify", example=EXAMPLE)
 @click.argument("model")
 @flags(
-    "data", SIGMA, DRAWS, ALPHA, RADIUS, "samples", *LOADING, "seed", "device", "batch-size", "out",
-    "resume", "json",
+    "data", METHOD, THREAT, SIGMA, DRAWS, ALPHA, RADIUS, MASKS, FILL, BARE, "samples", *LOADING,
+    "seed", "device", "batch-size", "out", "resume", "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
-    """Certify in l2 what MODEL says by a majority vote under Gaussian noise.
+    """Prove what no attack can change of MODEL's answers, and attack it beside the proof.
 
-    A picture counts at a radius if the vote is right and proven not to change within it. MODEL
-    should have been trained with such noise; without, it abstains or errs. The certificate is about
-    the vote, which costs --draws looks a picture, not about MODEL without noise.
+    The truth lies between the two numbers: what is right and proven, and what is right under
+    attack. By smoothing and patch-cleanser the certificate is about the vote, which costs many
+    looks a picture, not about MODEL alone; MODEL should have been trained for the method, by
+    `robustkit harden --recipe gaussian`, `ibp` or `masked`.
     """
     plan = _planned(model, given)
     from robustkit.atomic import write_text
     from robustkit.audit.device import choose_batch_size, choose_device
-    from robustkit.defenses.smoothing import Smoothing
     from robustkit.loading import load, open_samples
     from robustkit.report.run_directory import finite
-    from robustkit.verbs.certifying import certified, summary
+    from robustkit.verbs.certificates import method
+    from robustkit.verbs.certifying import certified
 
-    smoothing = Smoothing(given["sigma"], given["draws"], alpha=given["alpha"]).checked()
     device = choose_device(plan.device)
     classifier = load(plan.model, device=str(device), **plan.loading())
     samples = open_samples(plan.data).take(plan.samples)
     size = plan.batch_size or choose_batch_size(device, samples.x[0].numel())
+    chosen = method(given["method"], classifier, samples, given, batch_size=size)
+    attacked = not given["no_attack"] and classifier.access == "white-box"
     folder = Path(plan.out or "")
     try:
         with watching() as progress:
             found = certified(
-                plan, smoothing, model=classifier, samples=samples, batch_size=size,
+                plan, chosen, model=classifier, samples=samples, attacked=attacked,
                 progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt as stop:
         stop.add_note(f"what is finished is kept: add --resume --out {folder} to go on")
         raise
-    facts = {
-        "model": classifier.name,
-        "data": samples.name,
-        **summary(found, samples.y, smoothing, given["radius"]),
-    }
+    facts = {"model": classifier.name, "data": samples.name, **found}
     write_text(folder / "certify.json", encoding.dumps(finite(facts), indent=2))
     if given["json"]:
         print_json(facts)
@@ -97,14 +108,20 @@ def _planned(model: str, given: dict[str, Any]) -> "Plan":
 def _show(facts: dict[str, Any]) -> None:
     from robustkit.report.numbers import percent, span
 
-    rows = [
-        (f"{row['radius']:g}", percent(row["certified_accuracy"]), span(row["interval"]))
-        for row in facts["certified"]
-    ]
-    title = f"{plain(facts['model'])}, votes under noise of sigma {facts['sigma']:g}"
-    print_table(title, ("l2 radius", "right and proven", "95 % interval"), rows)
-    click.echo(
-        f"{facts['samples']} samples, {facts['draws']} draws each; abstained on "
-        f"{percent(facts['abstained'])}; each certificate errs with probability {facts['alpha']:g} "
-        "at most"
-    )
+    rows = []
+    for row in facts["certified"]:
+        proven = percent(row["certified_accuracy"]), span(row["interval"])
+        tried = ("", "")
+        if "attacked_accuracy" in row:
+            tried = percent(row["attacked_accuracy"]), span(row["attacked_interval"])
+        rows.append((row["threat"], *proven, *tried))
+    columns = ("threat", "right and proven", "95 % interval", "right under attack", "95 % interval")
+    print_table(f"{plain(facts['model'])}, certified by {facts['method']}", columns, rows)
+    line = f"{facts['samples']} samples, clean {percent(facts['clean_accuracy'])}"
+    if facts["method"] == "smoothing":
+        line += (
+            f"; noise of sigma {facts['sigma']:g}, {facts['draws']} draws each; abstained on "
+            f"{percent(facts['abstained'])}; each certificate errs with probability "
+            f"{facts['alpha']:g} at most"
+        )
+    click.echo(line)

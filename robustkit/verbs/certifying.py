@@ -1,14 +1,22 @@
-"""What `certify` does: certificates in blocks, each kept as soon as it is made, and their sum."""
+"""What `certify` does: certificates in blocks, each kept as soon as it is made, and their sum.
 
-from collections.abc import Sequence
+Beside the certificate an attack looks for what it rules out, so that the truth stands between two
+numbers: certified accuracy from below, accuracy under attack from above.
+"""
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from robustkit.audit.attacking import attack
 from robustkit.audit.ledger import Ledger
 from robustkit.audit.statistics import clopper_pearson
-from robustkit.defenses.smoothing import ABSTAINED, Certificate, Smoothing, certify
+from robustkit.defenses.smoothing import ABSTAINED
+from robustkit.errors import ToolError
+from robustkit.threat import ThreatModel
+from robustkit.verbs.certificates import Columns, Method
 
 if TYPE_CHECKING:
     from robustkit.audit.bout import Progress
@@ -18,63 +26,108 @@ if TYPE_CHECKING:
 
 BLOCK = 16
 """Pictures to a line of the ledger: what a kill costs at most."""
-STEPS = 8
 
 
 def certified(
     plan: "Plan",
-    smoothing: Smoothing,
+    method: Method,
     *,
     model: "Classifier",
     samples: "Samples",
-    batch_size: int,
+    attacked: bool,
     progress: "Progress",
-) -> Certificate:
-    """The certificates of all samples; finished blocks are kept in `plan.out` and not made again.
+) -> dict[str, Any]:
+    """What is proven of all samples, and what attacks leave of it, as `--json` prints it.
 
-    Raises UserError for a folder that holds another run, or one that is not to be resumed.
+    Finished blocks are kept in `plan.out` and not made again. Raises UserError for a folder that
+    holds another run, ToolError if an attack succeeds where a certificate says that none can.
     """
+    claims = [claim.text for claim in method.claims]
     identity = {
         "model": model.sha256 or model.name, "preprocess": model.preprocess.describe(),
-        "data": samples.sha256, "seed": plan.seed, **smoothing._asdict(),
+        "data": samples.sha256, "seed": plan.seed, "claims": claims, "attacked": attacked,
+        **method.settings,
     }  # fmt: skip
     ledger = Ledger(Path(plan.out or ""), identity, resume=plan.resume)
-    progress.phase(f"certify at sigma {smoothing.sigma:g}", len(samples))
+    progress.phase(f"certify by {method.settings['method']}", len(samples))
     parts = []
     for index in torch.arange(len(samples)).split(BLOCK):
         key = f"block {int(index[0])}"
         kept = ledger.get(key)
         if kept is None:
             x = samples.pixels(index).to(model.device)
-            made = certify(model, x, index, smoothing, seed=plan.seed, batch_size=batch_size)
-            kept = {name: value.tolist() for name, value in made._asdict().items()}
+            columns = dict(method.prove(x, index))
+            if attacked:
+                columns |= _attacked(method, x, samples.y[index], index, columns)
+            kept = {name: value.tolist() for name, value in columns.items()}
             ledger.put(key, kept)
         parts.append(kept)
         progress.advance(len(index))
-    columns = {name: [v for part in parts for v in part[name]] for name in Certificate._fields}
-    prediction = torch.tensor(columns["prediction"])
-    radius, share = (torch.tensor(columns[name]).double() for name in ("radius", "share"))
-    return Certificate(prediction, radius, share)
+    names = [name for name in parts[0] if name != "unit"]
+    found = {name: torch.tensor([v for part in parts for v in part[name]]) for name in names}
+    return summary(method, found, samples.y)
 
 
-def summary(
-    found: Certificate, y: torch.Tensor, smoothing: Smoothing, radii: Sequence[float]
-) -> dict[str, Any]:
-    """The share of samples with labels `y` that are right and proven at each radius.
+def _attacked(method: Method, x: Tensor, y: Tensor, index: Tensor, found: Columns) -> Columns:
+    """Whether the answer for each picture is right and stays so under attack, a column a claim."""
+    columns = {}
+    for claim in method.claims:
+        held = found["prediction"] == y
+        rows = held.nonzero().squeeze(1)
+        if len(rows) and float(claim.eps) > 0:
+            for text in method.attacks:
+                x_adv = attack(text, method.target, x[rows].cpu(), y[rows], claim).x_adv
+                said = method.answers(x_adv.to(x.device), index[rows])
+                held[rows] &= (said == y[rows]) | (said == ABSTAINED)
+        columns[_column(claim)] = held
+    return columns
 
-    Without `radii`, eight steps of half a sigma. Intervals are exact, at 95 %.
+
+def _column(claim: ThreatModel) -> str:
+    return f"held {claim.text}"
+
+
+def summary(method: Method, found: Columns, y: Tensor) -> dict[str, Any]:
+    """The share of samples with labels `y` that are right and proven under each claim.
+
+    With intervals, exact at 95 %, and beside it the share that stays right under attack. Raises
+    ToolError where an attack contradicts a certificate.
     """
-    n, right = len(y), found.prediction == y
-    shown = radii or [step * smoothing.sigma / 2 for step in range(STEPS)]
+    n, right = len(y), found["prediction"] == y
     rows = []
-    for radius in shown:
-        count = int((right & (found.radius >= radius)).sum())
-        interval = clopper_pearson(count, n)
-        rows.append({"radius": radius, "certified_accuracy": count / n, "interval": interval})
-    return {
-        **smoothing._asdict(),
+    for claim in method.claims:
+        proven = right & method.holds(found, claim)
+        row = {"threat": claim.text, **_share("certified", proven)}
+        if method.settings["method"] == "smoothing":
+            row["radius"] = float(claim.eps)
+        if _column(claim) in found:
+            held = found[_column(claim)].bool()
+            _check(int((proven & ~held).sum()), claim, method)
+            row |= _share("attacked", held)
+        rows.append(row)
+    facts = {
+        **method.settings,
         "samples": n,
-        "abstained": int((found.prediction == ABSTAINED).sum()) / n,
-        "mean_radius": float(torch.where(right, found.radius, 0.0).mean()),
+        "clean_accuracy": int(right.sum()) / n,
         "certified": rows,
     }
+    if "radius" in found:
+        facts["abstained"] = int((found["prediction"] == ABSTAINED).sum()) / n
+        facts["mean_radius"] = float(torch.where(right, found["radius"], 0.0).mean())
+    return facts
+
+
+def _share(name: str, found: Tensor) -> dict[str, Any]:
+    count, n = int(found.sum()), len(found)
+    interval = "interval" if name == "certified" else f"{name}_interval"
+    return {f"{name}_accuracy": count / n, interval: clopper_pearson(count, n)}
+
+
+def _check(contradicted: int, claim: ThreatModel, method: Method) -> None:
+    """A certificate of smoothing may err, as often as its alpha says; the others may not."""
+    if contradicted and method.settings["method"] != "smoothing":
+        raise ToolError(
+            f"no attack to succeed where {method.settings['method']} certifies {claim.text}",
+            f"{contradicted} samples on which one does",
+            "do not use the certificate, and report this with the model",
+        )
