@@ -112,7 +112,8 @@ def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
         answer(model, samples.pixels([0]))
         with watching() as progress:
             progress.note(f"{model.name} on {samples.name}: {', '.join(plan.threats)}")
-            noted = plan.model_copy(update={"command": resume.removesuffix(" --resume")})
+            # Where a run is kept is no part of what it found.
+            noted = plan.model_copy(update={"command": resume.rpartition(" --out ")[0]})
             return conduct(noted, model=model, samples=samples, progress=progress)
     except KeyboardInterrupt as stop:
         if plan.out and (Path(plan.out) / "ledger.jsonl").exists():

@@ -44,7 +44,7 @@ def test_an_audit_prints_a_table_and_writes_a_run(run, folder) -> None:
     log = read_run(folder / "run")
     assert log.status == "complete"
     assert len(log.samples) == 40
-    assert log.command == f"robustkit audit {WEAK} {shlex.join(QUICK)} --out run"
+    assert log.command == f"robustkit audit {WEAK} {shlex.join(QUICK)}"
     assert log.command in html.unescape((folder / "run/report.html").read_text())
     assert "40 pictures" in " ".join(result.stdout.split())
     assert "pgd:steps=10" in result.stdout
