@@ -13,11 +13,9 @@ def shifted(x: Tensor, draws: Draws, most: int) -> Tensor:
         return x
     batch, _, height, width = x.shape
     padded = functional.pad(x, (most, most, most, most))
-    top, left = draws.integers(2 * most + 1, (2, 1)).unbind(1)
-    rows = (top + torch.arange(height, device=x.device))[:, :, None]
-    columns = (left + torch.arange(width, device=x.device))[:, None, :]
-    picture = torch.arange(batch, device=x.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[picture, rows, columns].permute(0, 3, 1, 2).contiguous()
+    top, left = draws.integers(2 * most + 1, (2,)).unbind(1)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(batch, device=x.device), :, top, left]
 
 
 def mirrored(x: Tensor, draws: Draws) -> Tensor:
