@@ -1,5 +1,7 @@
 """One patch for all pictures: where it lies, what its gradient is, and what it leaves alone."""
 
+import gc
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -185,6 +187,23 @@ class Shaky(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+def test_memory_does_not_grow_with_the_steps() -> None:
+    alive = []
+
+    class Counting(Shaky):
+        def forward(self, x: Tensor) -> Tensor:
+            gc.collect()
+            alive.append(sum(isinstance(one, Tensor) for one in gc.get_objects()))
+            return super().forward(x)
+
+    train_patch(
+        Classifier(Counting()), pictures(8), torch.zeros(8, dtype=torch.int64),
+        recipe=Recipe(size=(6, 8), steps=12, batch_size=4, smooth=0.1, printable=0.1),
+    )  # fmt: skip
+    assert len(alive) == 12
+    assert len(set(alive[3:])) == 1
 
 
 @pytest.mark.parametrize("target", [None, 2])
