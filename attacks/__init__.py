@@ -47,6 +47,7 @@ from robustkit.attacks.spatial import rotation_translation, worst_of_k
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
 from robustkit.attacks.stadv import stadv
+from robustkit.attacks.universal import universal
 from robustkit.attacks.viewed import viewed
 from robustkit.errors import UserError
 
@@ -135,6 +136,6 @@ __all__ = [
     "fab_t", "fgsm", "fmn", "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs",
     "masked_apgd", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel",
     "orthogonal_pgd", "patch_rs", "pdpgd", "pgd", "rays", "rotation_translation", "salt_and_pepper",
-    "si_ni_fgsm", "sigma_zero", "spsa", "square", "stadv", "ti_fgsm", "uniform_noise", "vmi_fgsm",
-    "worst_of_k",
+    "si_ni_fgsm", "sigma_zero", "spsa", "square", "stadv", "ti_fgsm", "uniform_noise", "universal",
+    "vmi_fgsm", "worst_of_k",
 ]  # fmt: skip

@@ -168,6 +168,20 @@ def observe_nearest(problem: Problem, state: State, logits: Tensor, loss: Tensor
 Step = Callable[[Problem, State], State]
 
 
+class Block(NamedTuple):
+    """All samples that an attack will meet, for one that learns from all of them at first.
+
+    Tensors `[N, ...]` lie on the host; `batch_size` is what the device takes at once.
+    """
+
+    model: Classifier
+    x: Tensor
+    goal: Goal
+    threat: ThreatModel
+    batch_size: int = 64
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class Attack:
     """A configured attack.
@@ -176,7 +190,8 @@ class Attack:
     r > 0 runs on what earlier ones left over, with `problem.restart = r`. A `minimum_norm` attack
     goes on after a success, to a smaller one. `gradient` says whether it needs gradients; without,
     it runs under `no_grad`. Under a threat without a norm, `made` tells how `x_adv` was made, for
-    the referee to make it again.
+    the referee to make it again. `prepare`, if any, is called with all samples before the first of
+    them is begun, and gives the attack to run.
     """
 
     name: str
@@ -190,6 +205,7 @@ class Attack:
     settings: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     made: Callable[[State], Tensor] | None = None
+    prepare: "Callable[[Block], Attack] | None" = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +213,7 @@ class AttackInfo:
     """A catalogue row: what an attack is and claims; the contract tests verify the claims.
 
     `kind`: "fixed-budget" or "minimum-norm". `access`: "white-box" (gradients), "scores",
-    "decisions" or "none" (blind).
+    "decisions" or "none" (blind). What a `joint` attack does to a sample depends on all of them.
     """
 
     name: str
@@ -210,6 +226,7 @@ class AttackInfo:
     reference: str
     deterministic: bool = True
     targeted: bool = True
+    joint: bool = False
 
 
 def map_rows(change: Callable[[Tensor], Tensor], tree: Any) -> Any:

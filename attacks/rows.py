@@ -29,6 +29,7 @@ from robustkit.attacks.spatial import rotation_translation, worst_of_k
 from robustkit.attacks.spsa import spsa
 from robustkit.attacks.square import square
 from robustkit.attacks.stadv import stadv
+from robustkit.attacks.universal import universal
 
 LP = ("linf", "l2", "l1")
 
@@ -225,5 +226,10 @@ ROWS = (
         "1 forward a kind and try",
         "Hendrycks & Dietterich 2019, arXiv 1903.12261", "hendrycks:make_imagenet_c",
         targeted=False,
+    ),
+    AttackInfo(
+        "universal", universal, LP, "fixed-budget", "white-box",
+        "2 forwards and 1 backward a picture and epoch",
+        "Moosavi-Dezfooli et al. 2017, arXiv 1610.08401", "art:UniversalPerturbation", joint=True,
     ),
 )  # fmt: skip

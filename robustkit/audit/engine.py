@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustkit.attacks.attack import Attack, Problem, State, join_rows, map_rows, pose
+from robustkit.attacks.attack import Attack, Block, Problem, State, join_rows, map_rows, pose
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
@@ -35,6 +35,10 @@ class Task:
     goal: Goal
     threat: ThreatModel
     index: Tensor
+
+    def block(self, batch_size: int, seed: int) -> Block:
+        """All samples, for an attack that prepares itself."""
+        return Block(self.model, self.x, self.goal, self.threat, batch_size, seed)
 
     def pose(self, rows: Tensor, seed: int, restart: int) -> Problem:
         """The problem of some of the samples, on the device."""
@@ -131,6 +135,8 @@ class Engine:
         rows = torch.arange(len(task.x))
         graph = contextlib.nullcontext() if attack.gradient else torch.no_grad()
         with torch.no_grad(), graph:
+            if attack.prepare and len(rows):
+                attack = attack.prepare(task.block(self.batch_size, self.seed))
             for restart in range(attack.restarts):
                 left = rows if attack.minimum_norm else rows[~results.fooled]
                 complete &= self._pass(attack, task, results, left, restart)

@@ -10,6 +10,7 @@ from torch import nn
 
 from robustkit.attacks import build
 from robustkit.attacks.attack import Attack, State
+from robustkit.audit.engine import Task
 from robustkit.errors import UserError
 from tests.contract.cases import (
     CASES,
@@ -31,6 +32,13 @@ BLACK = [case for case in CASES if info(case[0]).access != "white-box"]
 DECIDED = [case for case in CASES if info(case[0]).access == "decisions"]
 
 
+def prepared(name: str, work: Task) -> Attack:
+    """A quick attack, ready to be run: what is done once for all samples may wait."""
+    attack = quick(name)
+    with work.model.frozen(), torch.no_grad():
+        return attack.prepare(work.block(COUNT, 0)) if attack.prepare else attack
+
+
 def stages(attack: Attack) -> list[tuple[str, int]]:
     """What is called in turn: the start, three steps, the end."""
     return [("init", 1), ("step", min(attack.steps, 3)), ("finish", 1 if attack.finish else 0)]
@@ -38,7 +46,8 @@ def stages(attack: Attack) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_no_step_waits_for_the_device(name: str, norm: str) -> None:
-    attack, work = quick(name), task(norm)
+    work = task(norm)
+    attack = prepared(name, work)
     problem = work.pose(torch.arange(COUNT), 0, 0)
     state: State | None = None
     waits = {}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from robustkit.audit.engine import Outcome, Task
+from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 from robustkit.threat import ThreatModel
@@ -29,6 +30,10 @@ from tests.contract.cases import (
 # Sums over a batch of another size may round another way, and an attack amplifies it.
 CLOSE = 2e-3
 SAMPLES = torch.arange(COUNT)
+PARTS = SAMPLES.split(5)
+# Attacks that learn from all samples at first: what happens to one depends on the others.
+SINGLE = [case for case in CASES if not info(case[0]).joint]
+JOINT = [case for case in CASES if info(case[0]).joint]
 
 
 def assert_same(one: Outcome, other: Outcome, order: Tensor = SAMPLES) -> None:
@@ -67,19 +72,19 @@ def assert_true(outcome: Outcome, work: Task) -> None:
     assert outcome.fooled.any()
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.parametrize(("name", "norm"), SINGLE)
 def test_neither_batch_nor_dropping_matters(name: str, norm: str) -> None:
     other = run(quick(name), task(norm), batch_size=COUNT - 1, dropping=False)
     assert_same(usual(name, norm), other)
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.parametrize(("name", "norm"), SINGLE)
 def test_a_sample_alone_fares_as_in_company(name: str, norm: str) -> None:
     rows = torch.tensor([2, COUNT - 3])
     assert_same(usual(name, norm), run(quick(name), some(task(norm), rows), batch_size=1), rows)
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.parametrize(("name", "norm"), SINGLE)
 def test_the_order_of_the_samples_does_not_matter(name: str, norm: str) -> None:
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
     shuffled = some(task(norm), order)
@@ -104,7 +109,7 @@ def test_no_point_leaves_the_threat_model(name: str, norm: str) -> None:
     assert_true(outcome, work)
 
 
-@pytest.mark.parametrize(("name", "norm"), BUDGETED)
+@pytest.mark.parametrize(("name", "norm"), [case for case in BUDGETED if case in SINGLE])
 def test_a_sample_keeps_to_its_own_budget(name: str, norm: str) -> None:
     """Nothing happens to those without a budget, whatever their neighbours may do."""
     eps = torch.where(SAMPLES % 2 == 0, 0.0, EPS[norm])
@@ -126,6 +131,10 @@ def test_a_minimum_norm_attack_ignores_the_budget(name: str, norm: str) -> None:
 def test_a_target_is_reached_and_no_other_class_counts(name: str, norm: str) -> None:
     generous = ThreatModel(norm, {"l0": 8.0}.get(norm, 4 * EPS[norm]))
     work = task(norm, targeted=True, threat=generous)
+    if info(name).joint:
+        # What is shared by all can lead to one class only.
+        work = some(work, work.goal.y.nonzero().squeeze(1))
+        work = replace(work, goal=Goal(work.goal.y, torch.zeros_like(work.goal.y)))
     outcome = run(quick(name), work, batch_size=7)
     with torch.no_grad(), work.model.frozen():
         hit = work.model(outcome.x_adv).argmax(1) == work.goal.label
@@ -152,3 +161,17 @@ def net_in(low: float, high: float) -> Classifier:
     """The model for pixels in `[low, high]`."""
     unit = Preprocess(mean=(low,), std=(high - low,))
     return Classifier(net().module, preprocess=unit, bounds=(low, high))
+
+
+@pytest.mark.parametrize(("name", "norm"), JOINT)
+def test_what_a_joint_attack_has_learnt_is_the_same_for_all(name: str, norm: str) -> None:
+    """Whatever the batches; and pictures that meet no wall are changed alike."""
+    attack, work = quick(name), task(norm)
+    calm = replace(work, x=0.4 + 0.2 * work.x)
+    assert attack.prepare
+    with work.model.frozen():
+        ready = attack.prepare(calm.block(COUNT, 0))
+    assert ready.prepare is None
+    delta = torch.cat([run(ready, some(calm, rows)).x_adv - calm.x[rows] for rows in PARTS])
+    assert torch.allclose(delta, delta[:1].expand_as(delta), atol=1e-6)
+    assert delta.abs().amax() > 0.01
