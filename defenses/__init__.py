@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from robustkit.defenses.gradient_smoothing import gradient_smoothing
+from robustkit.defenses.ibp import certify as ibp_certify
+from robustkit.defenses.patch_cleanser import cleanser
+from robustkit.defenses.preprocess import PREPROCESS
 from robustkit.defenses.smoothing import certify
 from robustkit.defenses.training.objectives import OBJECTIVES
 
@@ -19,8 +23,9 @@ from robustkit.defenses.training.objectives import OBJECTIVES
 class DefenseInfo:
     """A catalogue row: what a defense is, what it costs and who proposed it.
 
-    `kind`: "training" (an objective) or "certificate". `cost` is in forwards and backwards
-    a picture and epoch, or what else it takes.
+    `kind`: "training" (an objective), "certificate", "denoiser", or "transform" (a stage), which is
+    broken when used alone where it says so. `cost` is in forwards and backwards a picture and
+    epoch, or what else it takes.
     """
 
     name: str
@@ -60,6 +65,17 @@ _PAPERS = {
 }
 
 
+ALONE = "broken when used alone"
+_TRANSFORMS = {
+    "jpeg": "Dziugaite et al. 2016, arXiv 1608.00853",
+    "bit-depth": "Xu et al. 2018, arXiv 1704.01155",
+    "total-variation": "Guo et al. 2018, arXiv 1711.00117",
+    "median": "Xu et al. 2018, arXiv 1704.01155",
+    "gaussian-smoothing": "Xu et al. 2018, arXiv 1704.01155",
+    "resize-pad": "Xie et al. 2018, arXiv 1711.01991",
+}
+
+
 @cache
 def catalogue() -> dict[str, DefenseInfo]:
     """Every defense by name.
@@ -68,10 +84,26 @@ def catalogue() -> dict[str, DefenseInfo]:
     'training'
     """
     rows = [DefenseInfo(name, OBJECTIVES[name], "training", *_PAPERS[name]) for name in _PAPERS]
-    rows.append(
+    rows += [
+        DefenseInfo(name, PREPROCESS[name], f"transform, {ALONE}", "no forward", paper)
+        for name, paper in _TRANSFORMS.items()
+    ]
+    rows += [
         DefenseInfo(
             "randomized-smoothing", certify, "certificate", "10 100 forwards a picture",
             "Cohen et al. 2019, arXiv 1902.02918",
-        )
-    )  # fmt: skip
+        ),
+        DefenseInfo(
+            "interval-bounds", ibp_certify, "certificate", "2 forwards a picture",
+            "Gowal et al. 2018, arXiv 1810.12715",
+        ),
+        DefenseInfo(
+            "patch-cleanser", cleanser, "certificate", "36 to 666 forwards a picture",
+            "Xiang et al. 2022, arXiv 2108.09135",
+        ),
+        DefenseInfo(
+            "gradient-smoothing", gradient_smoothing, f"transform, {ALONE}", "no forward",
+            "Naseer et al. 2019, arXiv 1807.01216",
+        ),
+    ]  # fmt: skip
     return {row.name: row for row in rows}
