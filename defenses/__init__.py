@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from robustkit.defenses.denoise import DENOISERS
 from robustkit.defenses.gradient_smoothing import gradient_smoothing
 from robustkit.defenses.ibp import certify as ibp_certify
 from robustkit.defenses.patch_cleanser import cleanser
@@ -61,6 +62,9 @@ _PAPERS = {
     "patch-at": ("11 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
     "ibp": ("3 forwards and backwards", "Gowal et al. 2018, arXiv 1810.12715"),
     "masked": ("1 forward and backward", "Xiang et al. 2022, arXiv 2108.09135"),
+    "denoise-pixel": ("7 forwards and backwards", "Liao et al. 2018, arXiv 1712.02976"),
+    "denoise-hgd": ("8 forwards, 7 backwards", "Liao et al. 2018, arXiv 1712.02976"),
+    "denoise-stability": ("2 forwards, 1 backward", "Salman et al. 2020, arXiv 2003.01908"),
     "universal-at": ("1 forward and backward", "Shafahi et al. 2020, arXiv 1811.11304"),
 }
 
@@ -73,6 +77,10 @@ _TRANSFORMS = {
     "median": "Xu et al. 2018, arXiv 1704.01155",
     "gaussian-smoothing": "Xu et al. 2018, arXiv 1704.01155",
     "resize-pad": "Xie et al. 2018, arXiv 1711.01991",
+}
+_DENOISERS = {
+    "unet": "Liao et al. 2018, arXiv 1712.02976",
+    "dncnn": "Zhang et al. 2017, arXiv 1608.03981",
 }
 
 
@@ -87,6 +95,10 @@ def catalogue() -> dict[str, DefenseInfo]:
     rows += [
         DefenseInfo(name, PREPROCESS[name], f"transform, {ALONE}", "no forward", paper)
         for name, paper in _TRANSFORMS.items()
+    ]
+    rows += [
+        DefenseInfo(name, DENOISERS[name], "denoiser", "1 forward", paper)
+        for name, paper in _DENOISERS.items()
     ]
     rows += [
         DefenseInfo(

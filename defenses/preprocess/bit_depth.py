@@ -15,7 +15,7 @@ def bit_depth(bits: int = 4) -> Stage:
     """
     if not 1 <= bits <= 8:
         raise UserError("1 to 8 bits a pixel", str(bits), "write for example bits=4")
-    levels = 2**bits - 1
+    levels: int = 2**bits - 1
 
     def run(x: Tensor) -> Tensor:
         # Halves go up, as no reader expects them to go to the even level.

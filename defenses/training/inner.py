@@ -54,14 +54,17 @@ def still(model: Classifier, *, batch_statistics: bool, seed: int = 0) -> Iterat
     """Frozen weights in evaluation mode; no buffer and no `.grad` is changed inside.
 
     With `batch_statistics` batch norm sees the batch's own mean and deviation, as one-step training
-    and Madry et al. have it; what it would have written into its buffers is put back.
+    and Madry et al. have it, where it is in training mode; what it would have written into its
+    buffers is put back.
     """
     kept = [(one, one.clone()) for one in model.module.buffers()] if batch_statistics else []
+    norms = [
+        one for one in model.module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)
+    ]
+    norms = [one for one in norms if one.training and batch_statistics]
     with model.frozen(seed):
-        if batch_statistics:
-            for module in model.module.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.train()
+        for norm in norms:
+            norm.train()
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustkit.defenses.denoise.objectives import hgd, pixel, stability
 from robustkit.defenses.ibp_training import ibp
 from robustkit.defenses.patch_cleanser import two_masks
 from robustkit.defenses.training.alignment import grad_align
@@ -164,6 +165,9 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "gaussian": gaussian,
     "ibp": ibp,
     "masked": masked,
+    "denoise-pixel": pixel,
+    "denoise-hgd": hgd,
+    "denoise-stability": stability,
 }
 
 ONE_STEP = ("fgsm-rs", "n-fgsm", "free", "grad-align")

@@ -1,5 +1,7 @@
 """Transforms: what they do to pictures, and whether they tell the truth about themselves."""
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import ndimage, optimize
@@ -145,6 +147,6 @@ def test_a_busy_patch_is_dimmed_and_the_rest_is_not() -> None:
         ("gradient-smoothing", {"overlap": 15}),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_be_meant(name: str, settings: dict[str, float]) -> None:
+def test_settings_that_cannot_be_meant(name: str, settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="fix"):
         STAGES[name](**settings)
