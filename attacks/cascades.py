@@ -29,6 +29,7 @@ WIDE = ("apgd-ce:wide=true", "apgd-t:targets=5,wide=true")
 LAST = ("fab-t:steps=50,targets=3,minimum=false", "square:queries=1000")
 PUBLISHED_LAST = ("fab-t:minimum=false", "square")
 KIND_BY_KIND = tuple(f"corruption:kind={kind}" for kind in COMMON)
+TRANSFER = tuple(f"{name}-fgsm@surrogate" for name in ("mi", "di", "ti", "vmi"))
 ALONE = ("corruption",)
 """Where every attack is measured alone in any suite: there is no attacker to choose the worst."""
 
@@ -81,6 +82,11 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "l1": ("pdpgd:steps=300", "fmn:steps=200"),
             "l0": ("sigma-zero:steps=300", "fmn:steps=200"),
         },
+    ),
+    "transfer": (
+        "examples made on --surrogate MODEL, each attack alone; one query a picture",
+        False,
+        {**_everywhere(TRANSFER), "linf": (*TRANSFER, "ni-fgsm@surrogate", "si-ni-fgsm@surrogate")},
     ),
     "autoattack": (
         "AutoAttack, standard version (Croce & Hein 2020; l1: 2021)",

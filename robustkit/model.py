@@ -66,6 +66,8 @@ class Classifier:
         self.access: Access = access
         self.classes, self.notes = tuple(classes), tuple(notes)
         self.views, self.abstain, self.random = dict(views or {}), abstain, random
+        # Another model of the same data, where an audit was given one.
+        self.surrogate: Classifier | None = None
         self.device = torch.device(device)
         weight = next((p for p in module.parameters() if p.is_floating_point()), None)
         self.dtype = torch.float32 if weight is None else weight.dtype

@@ -191,8 +191,10 @@ _DECLARED = (
     ),
     Option(
         "surrogate",
-        "An undefended model of the same data, loaded like MODEL: its examples are tried as well.",
+        "An undefended model of the same data, loaded like MODEL: its examples are tried as well; "
+        "may be given several times, then they are made on all of them together.",
         metavar="MODEL",
+        multiple=True,
     ),
     Option("shard", "Audit only part I of N of the samples.", metavar="I/N"),
 )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robustkit.attacks import build
 from robustkit.attacks.attack import Attack
+from robustkit.attacks.viewed import SURROGATE, no_surrogate
 from robustkit.audit.device import choose_batch_size, halving
 from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.audit.referee import Ruling, retraced, rule
@@ -99,6 +100,10 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
 def check_access(attack: Attack, model: Classifier) -> None:
     """Refuse to run an attack that follows gradients against a model that gives none."""
     view = attack.settings.get("view")
+    if view == SURROGATE:
+        if model.surrogate is None:
+            raise no_surrogate()
+        return
     if view is not None and view not in model.views:
         raise UserError(
             f"a view of {model.name}: {', '.join(model.views) or 'it has none'}",

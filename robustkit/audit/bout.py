@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks import build, info
+from robustkit.attacks.viewed import SURROGATE
 from robustkit.audit.attacking import Result, judged
 from robustkit.audit.device import halving
 from robustkit.audit.engine import Engine, Task
@@ -72,7 +73,6 @@ class Ring:
     progress: Progress = field(default_factory=Silent)
     deadline: float | None = None
     folder: Path | None = None
-    surrogate: Classifier | None = None
 
     @property
     def late(self) -> bool:
@@ -186,7 +186,7 @@ def attack_records(standing: Standing, bout: Bout, right: int) -> list[AttackRec
         records.append(
             AttackRecord(
                 name=text,
-                access=info(text.partition(":")[0]).access,
+                access=_access(text),
                 settings=dict(build(text).settings),
                 version=build(text).version,
                 attempted=tally.attempted,
@@ -201,6 +201,13 @@ def attack_records(standing: Standing, bout: Bout, right: int) -> list[AttackRec
             )
         )
     return records
+
+
+def _access(text: str) -> str:
+    """What an attack needs of the model under test."""
+    if text.endswith(f"@{SURROGATE}"):
+        return "decisions"
+    return info(text.partition(":")[0]).access
 
 
 def _level(standings: dict[str, Standing]) -> dict[str, Standing]:

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import sys
 import time
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from robustkit import __version__
 from robustkit.attacks import build
+from robustkit.attacks.transfer import fuse
 from robustkit.audit import adaptive, suspicion, trials
 from robustkit.audit.attacking import check_access
 from robustkit.audit.baseline import check_readable, compare_with
@@ -23,8 +25,8 @@ from robustkit.audit.engine import Engine
 from robustkit.audit.findings import finding
 from robustkit.audit.judges import Judges
 from robustkit.audit.ledger import Ledger
-from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.patch_study import patch_study
+from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.tracing import TRACED, trace
@@ -59,13 +61,17 @@ def conduct(
     if model is None:
         model = load(plan.model, device=device, **plan.loading())
     plan = adaptive.adapted(plan, model)
+    if plan.surrogate:
+        model = copy(model)
+        model.surrogate = fuse(
+            [
+                load(one, arch=plan.arch, preprocess=plan.preprocess, device=device)
+                for one in plan.surrogate
+            ]
+        )
     check_attacks(plan, model)
     samples = _shard(samples or open_samples(plan.data), plan).take(plan.samples)
     ring = _ring(plan, model, samples, progress or Silent())
-    if plan.surrogate:
-        ring.surrogate = load(
-            plan.surrogate, arch=plan.arch, preprocess=plan.preprocess, device=device
-        )
     with model.frozen(plan.seed):
         log = _log(plan, ring)
     log = log.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})

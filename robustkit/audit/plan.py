@@ -10,6 +10,7 @@ from pydantic import Field
 
 from robustkit.attacks import build, info
 from robustkit.attacks.cascades import suite as find_suite
+from robustkit.attacks.viewed import SURROGATE, no_surrogate
 from robustkit.errors import PlanErrors, UserError
 from robustkit.loading import Service, Trust
 from robustkit.records import GateMode, Record
@@ -73,7 +74,7 @@ class Plan(Record):
     trace: bool = False
     curve: bool = False
     command: str = ""
-    surrogate: str | None = None
+    surrogate: tuple[str, ...] = ()
 
     @property
     def threats(self) -> tuple[str, ...]:
@@ -135,6 +136,7 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
     shard: str | None = None,
     query_budget: int | None = None,
     rate: float | None = None,
+    surrogate: str | Sequence[str] = (),
     **rest: Any,
 ) -> Plan:
     """Check every flag and make the plan; raises PlanErrors with all that is wrong.
@@ -161,13 +163,20 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
         "at_least": errors(partial(_thresholds, at_least, written), dict[str, float]()),
         "gate": errors(lambda: _gate(gate), "no-breach"),
         "shard": errors(lambda: _shard(shard), None),
+        "surrogate": (surrogate,) if isinstance(surrogate, str) else tuple(surrogate or ()),
         # Attacks that were named, and the published suites, are run as they are.
-        "trials": not attacks and not (suite or "").startswith("autoattack"),
+        "trials": not attacks and not (suite or "").startswith(("autoattack", "transfer")),
         **{key: value for key, value in rest.items() if value is not None},
     }
+    errors(lambda: _surrogate(plan["bouts"], surrogate), None)
     if errors.found:
         raise PlanErrors(errors.found)
     return Plan(**plan)
+
+
+def _surrogate(bouts: Sequence[Bout], given: object) -> None:
+    if not given and any(text.endswith(f"@{SURROGATE}") for b in bouts for text in b.attacks):
+        raise no_surrogate()
 
 
 def _bout(text: str, suite: str | None, attacks: Sequence[str]) -> Bout | None:

@@ -152,12 +152,12 @@ def _unlimited(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
 def _transferred(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
     """Whether pictures made against the surrogate fool survivors, as only masking explains."""
     rows = _survivors(ring, standing, clean)
-    if ring.surrogate is None or not len(rows):
+    if ring.model.surrogate is None or not len(rows):
         return []
     threat = ThreatModel.parse(standing.threat, ring.model.bounds)
     x, goal = ring.samples.pixels(rows), Goal(ring.samples.y[rows])
-    task = Task(ring.surrogate, x, goal, threat, rows)
-    with ring.surrogate.frozen(ring.engine.seed):
+    task = Task(ring.model.surrogate, x, goal, threat, rows)
+    with ring.model.surrogate.frozen(ring.engine.seed):
         made = replace(ring.engine, dropping=False).run(build(TRANSFERRED), task)
     ruling = rule(
         ring.model, made.x_adv, x=x, goal=goal._replace(abstain=ring.model.abstain),
@@ -167,6 +167,6 @@ def _transferred(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
     broken = int(ruling.fooled.sum())
     if broken <= FEW * len(rows):
         return []
-    name = ring.surrogate.name
+    name = ring.model.surrogate.name
     message = f"Pictures made against {name} fooled {broken} of {len(rows)} survivors."
     return [finding("RK-TRANSFER", message, threat=standing.threat, broken=broken, tried=len(rows))]

@@ -3,12 +3,16 @@
 import pytest
 import torch
 
+import robustkit as rk
 from robustkit.attacks import build, pgd
+from robustkit.attacks.cascades import suite
 from robustkit.attacks.transfer import fuse, transferred
 from robustkit.audit.engine import Engine, Outcome, Task
-from robustkit.errors import UserError
+from robustkit.errors import PlanErrors, UserError
 from robustkit.goal import Goal
+from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
+from robustkit.records import AuditLog
 from robustkit.threat import ThreatModel
 from tests.truth.closed_form import Known, linear
 
@@ -63,3 +67,44 @@ def test_what_cannot_transfer_is_refused() -> None:
         transferred(build("fab"), [linear(3).model])
     with pytest.raises(UserError, match="at least one"):
         transferred(pgd(), [])
+
+
+def audited(model: Classifier, **settings: object) -> AuditLog:
+    """Pictures of a linear model under a budget within which all can be fooled."""
+    it = linear(2)
+    eps = float(it.errors.distance("linf").max() * 1.05)
+    samples = Samples.of((it.x * 255).round().byte(), it.y)
+    return rk.audit(model, samples, f"linf:{eps:.6f}", **settings)  # type: ignore[arg-type]
+
+
+def surrogate() -> torch.nn.Module:
+    """What `py:` loads: the very model under test, with a gradient."""
+    return linear(2).model.module
+
+
+HERE = f"py:{__name__}:surrogate"
+
+
+def test_the_suite_needs_nothing_of_a_model_but_one_answer_a_picture() -> None:
+    """A service that gives scores only, attacked by way of a copy of it, loses all pictures."""
+    model = linear(2).model
+    model.access = "scores"
+    log = audited(model, suite="transfer", surrogate=[HERE, HERE])
+    (threat,) = log.threats
+    assert [one.name for one in threat.attacks] == list(suite("transfer", "linf").attacks)
+    for one in threat.attacks:
+        assert (one.forwards, one.backwards) == (one.attempted, 0)
+        assert one.access == "decisions"
+        # Blurring or resizing what it sees costs an attack on a linear model some of its strength.
+        blunt = one.name.startswith(("ti", "di"))
+        assert one.robust_accuracy_alone is not None
+        assert one.robust_accuracy_alone <= (0.5 if blunt else 0)
+    assert model.surrogate is None, "the audit keeps what it was given to itself"
+    assert log.plan["surrogate"] == [HERE, HERE]
+
+
+def test_without_a_surrogate_the_suite_says_what_is_missing() -> None:
+    with pytest.raises(PlanErrors, match="--surrogate MODEL"):
+        audited(linear(2).model, suite="transfer")
+    with pytest.raises(UserError, match="--surrogate MODEL"):
+        rk.attack("mi-fgsm@surrogate", linear(2).model, linear(2).x, linear(2).y, "linf:0.1")
