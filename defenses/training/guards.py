@@ -5,6 +5,8 @@ Collapse: it answers the same whatever it sees. Robust overfitting: it knows its
 Overfitting to the attack: it withstands the loss that it was attacked with, and others less.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isfinite, log
 from typing import Literal
 
@@ -71,8 +73,8 @@ class Scores(Record):
 
 
 def probe(model: Classifier, batch: Batch, threat: ThreatModel) -> Probe:
-    """Look at the model in evaluation mode; nothing of it is changed."""
-    with model.frozen(), torch.no_grad():
+    """Look at the model in evaluation mode and float32; nothing of it is changed."""
+    with _exact(model), torch.no_grad():
         logits = torch.cat([model(x) for x in batch.x.split(PIECE)])
         loss = float(functional.cross_entropy(logits, batch.y))
         largest = int(logits.argmax(1).bincount().max()) / len(logits)
@@ -98,11 +100,11 @@ def several(threat: ThreatModel, steps: int, loss: str = "log-odds") -> Attack:
 
 
 def validate(model: Classifier, batch: Batch, threats: tuple[ThreatModel, ...]) -> Scores:
-    """Clean accuracy, and that under 20 steps of PGD on the margin, in evaluation mode.
+    """Clean accuracy, and that under 20 steps of PGD on the margin, as `probe` looks.
 
     Robust is who withstands all of the `threats`.
     """
-    with model.frozen(), torch.no_grad():
+    with _exact(model), torch.no_grad():
         right = torch.cat([model(x).argmax(1) for x in batch.x.split(PIECE)]) == batch.y
     held = right
     for threat in threats:
@@ -120,12 +122,19 @@ def accuracy(model: Classifier, batch: Batch, threat: ThreatModel, attack: Attac
 def withstood(model: Classifier, batch: Batch, threat: ThreatModel, attack: Attack) -> Tensor:
     """Whom an attack does not fool, `[B]`."""
     robust = []
-    with model.frozen():
+    with _exact(model):
         for rows in torch.arange(len(batch.y), device=batch.x.device).split(PIECE):
             index, goal = batch.index[rows], Goal(batch.y[rows])
             problem = pose(model, batch.x[rows], goal, threat, index=index, seed=batch.seed)
             robust.append(~unrolled(attack, problem).fooled)
     return torch.cat(robust)
+
+
+@contextmanager
+def _exact(model: Classifier) -> Iterator[None]:
+    """The model held still, in float32 whatever the caller computes in."""
+    with model.frozen(), torch.autocast(model.device.type, enabled=False):
+        yield
 
 
 def alarm(now: Probe, *, best: float, warm: bool, epochs: float, one_step: bool = False) -> Alarm:

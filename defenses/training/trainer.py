@@ -28,7 +28,9 @@ class Trainer:
 
     The user's module is copied and stays as it is. `objective` names what is minimised now and
     `falls` counts collapses: each makes the growth of eps a fifth of the run longer, and from the
-    second on the learning rate five times smaller. Everything that a step changes is in `snapshot`.
+    second on the learning rate five times smaller. With `half`, which is on where there is a GPU,
+    steps compute in bfloat16; weights, and all that is measured, are float32. Everything that a
+    step changes is in `snapshot`.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Trainer:
         self.threat, self.recipe, self.seed = threat, recipe, seed
         self.model, self.average = twin(model), twin(model)
         self.device = model.device
+        self.half = self.device.type == "cuda"
         index = torch.arange(len(data))
         order = index[Draws.keyed(seed, index).at(_SPLIT).uniform(()).argsort(stable=True)]
         held = min(MOST_HELD, round(recipe.held * len(data)))
@@ -94,8 +97,7 @@ class Trainer:
             self.objective, smoothing=self.recipe.smoothing, teacher=self.teacher,
             others=self.others,
         )  # fmt: skip
-        half = torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
-        with half:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss = minimised(self.model, self._batch(), self.now).mean()
         self.optimizer.zero_grad()
         loss.backward()

@@ -8,7 +8,8 @@ from torch import nn
 
 from robustkit.defenses.training import loop
 from robustkit.defenses.training.average import average_, copied
-from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy
+from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy, validate
+from robustkit.defenses.training.inner import Batch
 from robustkit.defenses.training.loop import Entry, train
 from robustkit.defenses.training.recipe import Recipe, recipe
 from robustkit.defenses.training.trainer import Trainer
@@ -16,7 +17,9 @@ from robustkit.errors import RefusedError, UserError
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
+from robustkit.verbs.model_card import warnings
 from robustkit.zoo import load_model, load_samples
+from tests.defenses.tiny import a_batch
 
 THREAT = ThreatModel("linf", 0.1)
 QUICK = Recipe(objective="fgsm-rs", epochs=3, batch_size=64)
@@ -250,6 +253,48 @@ def test_the_average_copies_buffers_and_averages_weights() -> None:
     torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
     module.running_mean.fill_(7.0)  # type: ignore[union-attr]
     torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
+
+
+def test_steps_may_be_in_half_precision_and_what_is_measured_never_is() -> None:
+    trainer = Trainer(load_model("digits-standard"), digits(200), THREAT, QUICK, seed=0)
+    trainer.half = True
+    seen: set[torch.dtype] = set()
+    for model in (trainer.model, trainer.average):
+        assert isinstance(model.module, nn.Sequential)
+        model.module[-1].register_forward_hook(lambda _m, _x, y: seen.add(y.dtype))
+    trainer.advance()
+    assert seen == {torch.bfloat16}
+    assert {one.dtype for one in trainer.model.module.parameters()} == {torch.float32}
+    seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        probe(trainer.model, trainer.probed(), THREAT)
+        validate(trainer.average, trainer.pictures(trainer.held), trainer.threats)
+    assert seen == {torch.float32}
+
+
+def test_robust_is_who_withstands_every_threat() -> None:
+    # A margin of 1: linf:0.3 moves it by 0.6, l1:1.1 by 1.1.
+    layer = nn.Linear(2, 2)
+    layer.weight.data = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    layer.bias.data = torch.tensor([-0.2, 0.0])
+    model = Classifier(nn.Sequential(nn.Flatten(), layer))
+    batch = a_batch(torch.full((4, 1, 1, 2), 0.6), torch.zeros(4, dtype=torch.int64))
+    linf, l1 = ThreatModel("linf", 0.3), ThreatModel("l1", 1.1)
+    assert validate(model, batch, (linf,)).robust == 1
+    assert validate(model, batch, (linf, l1)).robust == 0
+    assert validate(model, batch, (l1.with_eps(0.9), linf)).robust == 1
+
+
+def test_a_model_that_fools_the_loss_it_learned_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flattering(model: Classifier, batch: Batch, threat: ThreatModel) -> Probe:
+        seen = probe(model, batch, threat)
+        return seen.model_copy(update={"multi_step": 0.6, "margin": 0.55})
+
+    monkeypatch.setattr(loop, "probe", flattering)
+    recipe = QUICK.model_copy(update={"epochs": 1, "warm_up": 0.0})
+    done = train(load_model("digits-standard"), digits(200), THREAT, recipe)
+    assert [entry.flattered for entry in done.log] == [True]
+    assert "flatters" in warnings(done.log[0])[-1]
 
 
 def test_validation_pictures_are_never_trained_on() -> None:
