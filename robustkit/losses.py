@@ -8,7 +8,9 @@ Where a model may abstain, all but `evasive` take that for the true label (`Goal
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.nn.functional import kl_div
 
+from robustkit.errors import UserError
 from robustkit.goal import Goal, rivals
 
 Loss = Callable[[Tensor, Goal], Tensor]
@@ -68,7 +70,7 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
 
 def probability_margin(logits: Tensor, goal: Goal) -> Tensor:
     """Difference of probabilities (PMA, arXiv 2411.15210)."""
-    return margin(logits.softmax(1), goal)
+    return margin(goal.classes(logits).softmax(1), goal._replace(abstain=None))
 
 
 def excess(logits: Tensor, goal: Goal) -> Tensor:
@@ -96,14 +98,33 @@ EVASIVE = (1.0, 0.3, 0.1, 0.03)
 """The weights of a detector that are tried, since nobody knows the one that works."""
 
 
-LOSSES: dict[str, Loss] = {
-    "log-odds": log_odds,
-    "cross-entropy": cross_entropy,
-    "margin": margin,
-    "dlr": dlr,
-    "probability-margin": probability_margin,
-    **{f"evasive-{weight:g}": evasive(weight) for weight in EVASIVE},
-}
+def kl(belief: Tensor, logits: Tensor) -> Tensor:
+    """KL(belief || softmax(logits)) of each sample, `[B]`; `belief` `[B,K]` are probabilities.
+
+    >>> import torch
+    >>> kl(torch.tensor([[0.5, 0.5]]), torch.zeros(1, 2))
+    tensor([0.])
+    """
+    return kl_div(logits.log_softmax(1), belief, reduction="none").sum(1)
+
+
+class _Named(dict[str, Loss]):
+    """Losses by name; what is none of them is the user's error."""
+
+    def __missing__(self, name: str) -> Loss:
+        raise UserError(f"a loss: {', '.join(self)}", repr(name), "write for example loss=margin")
+
+
+LOSSES: dict[str, Loss] = _Named(
+    {
+        "log-odds": log_odds,
+        "cross-entropy": cross_entropy,
+        "margin": margin,
+        "dlr": dlr,
+        "probability-margin": probability_margin,
+        **{f"evasive-{weight:g}": evasive(weight) for weight in EVASIVE},
+    }
+)
 
 
 def is_degenerate(loss: str, classes: int, *, targeted: bool) -> bool:

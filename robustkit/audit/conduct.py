@@ -30,6 +30,7 @@ from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.tracing import TRACED, trace
+from robustkit.defenses.pipeline import Pipeline
 from robustkit.loading import load, open_samples
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
@@ -270,7 +271,7 @@ def _environment(model: Classifier, ring: Ring) -> dict[str, str | int]:
 
 
 def audit(
-    model: Classifier | torch.nn.Module | str | Path,
+    model: Classifier | Pipeline | torch.nn.Module | str | Path,
     data: object,
     threat: object = "linf:8/255",
     *,
@@ -279,13 +280,16 @@ def audit(
 ) -> AuditLog:
     """Audit a model on data against one threat or several, and return the log.
 
-    `model` is a Classifier, a module, or whatever `load` takes; `data` is a pair `(x, y)`,
-    `Samples`, or whatever `open_samples` takes; `settings` are those of `make_plan` and `Plan`.
+    `model` is a Classifier, a Pipeline, a module, or whatever `load` takes; `data` is a pair
+    `(x, y)`, `Samples`, or whatever `open_samples` takes; `settings` are those of `make_plan` and
+    `Plan`.
 
     >>> log = audit("zoo:digits-standard", "zoo:digits", "linf:0.1", suite="quick", samples=20)
     >>> log.robust_accuracy <= log.clean_accuracy
     True
     """
+    if isinstance(model, Pipeline):
+        model = model.classifier()
     threats = threat if isinstance(threat, (list, tuple)) else [threat]
     texts = [getattr(one, "text", one) for one in threats]
     plan = make_plan(threats=texts, suite=suite, **settings)  # type: ignore[arg-type]
