@@ -76,6 +76,7 @@ def apgd(
     >>> apgd().settings["rho"]
     0.75
     """
+    LOSSES[loss]  # One that does not exist is refused here, not when the first sample is met.
     return _attack(_Recipe(name, loss, steps, eot, wide), restarts)
 
 

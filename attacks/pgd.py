@@ -10,6 +10,8 @@ from robustkit.attacks.attack import Attack, Problem, State, begin, observe
 from robustkit.attacks.parts.climb import climb
 from robustkit.attacks.parts.gradient import averaged, glance, look, smoothed
 from robustkit.attacks.parts.stand_in import through
+from robustkit.attacks.trades import NAME as TRADES
+from robustkit.attacks.trades import climb_divergence
 from robustkit.losses import LOSSES
 
 
@@ -30,7 +32,8 @@ def pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     `step_size` is in pixel units; without it, 2.5 eps / steps. `eot` averages that many looks a
     step, for models that draw random numbers; with `sigma`, looks at points with Gaussian noise of
     that deviation, for models whose loss is rough. `stand_in` gives rounding inside the model the
-    gradient of the identity (BPDA). Norms: linf, l2, l1.
+    gradient of the identity (BPDA). The loss `trades-kl` brings its own start and takes one look a
+    step (`trades.py`). Norms: linf, l2, l1.
 
     >>> pgd(steps=40).steps
     40
@@ -40,6 +43,8 @@ def pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
         "random_start": random_start, "loss": loss, "eot": eot,
         "sigma": sigma, "stand_in": stand_in,
     }  # fmt: skip
+    if loss == TRADES:
+        return climb_divergence(name, settings)
     score = LOSSES[loss]
     source = smoothed(score, eot, sigma) if sigma else averaged(score, eot)
     source = through(source) if stand_in else source

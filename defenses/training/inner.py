@@ -10,14 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from robustkit.attacks.attack import Attack, Problem, State, begin, pose, unrolled
+from robustkit.attacks.attack import Attack, Problem, pose, unrolled
 from robustkit.attacks.masked_pgd import masked_pgd
-from robustkit.attacks.parts.climb import climb
-from robustkit.attacks.parts.gradient import plain
-from robustkit.attacks.parts.momentum import STRAIGHT
 from robustkit.attacks.pgd import fgsm, pgd
+from robustkit.attacks.trades import climb_divergence
 from robustkit.draws import Draws
 from robustkit.goal import Goal
 from robustkit.model import Classifier
@@ -114,31 +111,10 @@ def divergent(*, steps: int) -> Craft:
     """Ascent on KL(p(x) || p(x_adv)) from x plus noise of deviation 0.001 (Zhang et al. 2019)."""
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        with torch.no_grad():
-            belief = model(batch.x).softmax(1)
-
-        def divergence(logits: Tensor, _goal: Goal) -> Tensor:
-            return kl(belief, logits)
-
-        def init(problem: Problem) -> State:
-            draws = problem.draws.at(problem.restart, _NOISE)
-            start = problem.x + 0.001 * draws.normal(problem.x.shape[1:]).to(problem.x)
-            return begin(problem, problem.project(start), STRAIGHT.begin(problem.x))
-
-        settings = {"steps": steps, "step_size": None, "loss": "cross-entropy"}
-        attack = climb("trades", plain(divergence), settings=settings)
-        return _last(replace(attack, init=init), posed(model, batch, batch.x, threat))
+        attack = climb_divergence("trades", {"steps": steps, "step_size": None})
+        return _last(attack, posed(model, batch, batch.x, threat))
 
     return craft
-
-
-def kl(belief: Tensor, logits: Tensor) -> Tensor:
-    """KL(belief || softmax(logits)) of each sample, `[B]`; `belief` `[B,K]` are probabilities.
-
-    >>> kl(torch.tensor([[0.5, 0.5]]), torch.zeros(1, 2))
-    tensor([0.])
-    """
-    return functional.kl_div(logits.log_softmax(1), belief, reduction="none").sum(1)
 
 
 def posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:

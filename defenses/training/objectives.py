@@ -23,12 +23,12 @@ from robustkit.defenses.training.inner import (
     Batch,
     divergent,
     gaussian_noise,
-    kl,
     noisy,
     steep,
 )
 from robustkit.defenses.training.several import avg_at, e_at, max_at, msd
 from robustkit.errors import UserError
+from robustkit.losses import kl
 from robustkit.model import Classifier
 
 __all__ = ["OBJECTIVES", "Objective", "objective"]

@@ -11,7 +11,6 @@ from robustkit.defenses.training.inner import (
     Batch,
     divergent,
     gaussian_noise,
-    kl,
     noisy,
     steep,
     still,
@@ -25,6 +24,7 @@ from robustkit.defenses.training.objectives import (
     trades,
 )
 from robustkit.errors import UserError
+from robustkit.losses import kl
 from robustkit.threat import ThreatModel
 from tests.defenses.tiny import a_batch, grey, linear, normed, pictures
 
