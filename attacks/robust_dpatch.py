@@ -1,0 +1,91 @@
+"""One patch for every picture that a detector is shown, wherever on it its objects are.
+
+Lee & Kolter 2019 (arXiv 1906.11897): a patch that overlaps no object and is optimised by gradients
+under changes of the whole scene (crop, rotation, brightness), so that it survives them.
+Deviations: the objective is a gap over all candidates for a box (`robustkit.attacks.sight`), not
+the training loss; Adam on pixels that are clipped to [0, 1]; rotations of any angle. It is
+`train_patch` on a detector that is shaken.
+"""
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustkit.attacks.patch import Patch, Recipe, Views, check_fits, outline, train_patch
+from robustkit.model import Classifier
+
+
+@dataclass(frozen=True)
+class Shake:
+    """How the whole scene changes from one look to the next.
+
+    Rotations up to `rotation` degrees, up to a share `crop` of each side cut off and the rest
+    enlarged, brightness up to `brightness` off.
+    """
+
+    rotation: float = 5.0
+    crop: float = 0.1
+    brightness: float = 0.1
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Pictures `[B,C,H,W]`, each changed by draws of its own from torch's generator."""
+        drawn = (2 * torch.rand(5, len(x)) - 1).to(x.device)
+        angle = drawn[0] * (self.rotation * pi / 180)
+        kept = 1 - self.crop * drawn[1].abs()
+        cos, sin = kept * angle.cos(), kept * angle.sin()
+        high, wide = x.shape[2:]
+        rows = (
+            (cos, -sin * high / wide, (1 - kept) * drawn[2]),
+            (sin * wide / high, cos, (1 - kept) * drawn[3]),
+        )
+        theta = torch.stack([torch.stack(row, 1) for row in rows], 1).to(x.dtype)
+        grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+        turned = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        return (turned * (1 + self.brightness * drawn[4])[:, None, None, None]).clamp(0, 1)
+
+
+class Shaken(nn.Module):
+    """A network that sees each picture shaken; `Classifier.frozen` seeds what is drawn."""
+
+    def __init__(self, inner: nn.Module, shake: Shake) -> None:
+        super().__init__()
+        self.inner, self.shake = inner, shake
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network says of the pictures, shaken."""
+        logits: Tensor = self.inner(self.shake.apply(x))
+        return logits
+
+
+def corner(x: Tensor, size: tuple[int, int]) -> Views:
+    """The view of a patch of `size` that lies upright in the top left corner of pictures `x`."""
+    middle = size[0] / 2 / x.shape[2], size[1] / 2 / x.shape[3]
+    return Views(rotation=0.0, scale=(1.0, 1.0), brightness=0.0, perspective=0.0, at=middle)
+
+
+def robust_dpatch(
+    model: Classifier,
+    x: Tensor,
+    *,
+    recipe: Recipe | None = None,
+    views: Views | None = None,
+    shake: Shake | None = None,
+    seed: int = 0,
+) -> Patch:
+    """Train one patch on pictures `x` `[N,C,H,W]` in [0, 1] for the objective of `sight`.
+
+    `model` is what `robustkit.attacks.sight.sight` gives. The patch lies in the top left corner, or
+    as `views` draw it. The detector is left as it was. Raises UserError for a patch larger than the
+    pictures.
+    """
+    recipe = recipe or Recipe()
+    check_fits(Patch(x.new_zeros(x.shape[1], *recipe.size), outline(recipe)), x)
+    shaken = Classifier(
+        Shaken(model.module, shake or Shake()), name=model.name, device=model.device
+    )
+    y = torch.zeros(len(x), dtype=torch.int64)
+    views = views or corner(x, recipe.size)
+    return train_patch(shaken, x, y, recipe=recipe, views=views, seed=seed)
