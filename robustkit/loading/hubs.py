@@ -48,14 +48,14 @@ def from_torchvision(spec: str) -> Found:
     name, options = split_query(spec)
     known = models.list_models(module=models)
     if name not in known:
-        raise _unknown(name, known, "an image classifier of torchvision")
+        raise unknown(name, known, "an image classifier of torchvision")
     wanted = str(options.pop("weights", "DEFAULT"))
     kinds = models.get_model_weights(name)
     if wanted.lower() != "none" and wanted not in kinds.__members__:
-        raise _unknown(wanted, ["none", *kinds.__members__], f"weights of torchvision's {name}")
+        raise unknown(wanted, ["none", *kinds.__members__], f"weights of torchvision's {name}")
     random = wanted.lower() == "none"
     weights = kinds.DEFAULT if random else kinds[wanted]
-    sha256 = "" if random else digest(_hub_file(weights.url, name))
+    sha256 = "" if random else digest(hub_file(weights.url, name))
     with restricted(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of initialisations that are about to be overwritten
         module = models.get_model(name, weights=None if random else weights, **options)
@@ -71,7 +71,7 @@ def from_torchvision(spec: str) -> Found:
     )
 
 
-def _hub_file(url: str, name: str) -> Path:
+def hub_file(url: str, name: str) -> Path:
     """The file in torch.hub's cache that `url` is kept in, downloaded if need be, and checked."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rpartition("/")[2]
@@ -106,7 +106,7 @@ def from_timm(spec: str) -> Found:
     name, options = split_query(spec)
     random = str(options.pop("weights", "")).lower() == "none"
     if not timm.is_model(name.partition(".")[0]):
-        raise _unknown(name, timm.list_models(), "a model of timm")
+        raise unknown(name, timm.list_models(), "a model of timm")
     try:
         with restricted():
             module = timm.create_model(name, pretrained=not random, **options)
@@ -203,7 +203,8 @@ def _preprocess(
     return Preprocess(name, tuple(mean), tuple(std), (height, width) if height else None)
 
 
-def _unknown(name: str, known: Sequence[str], what: str) -> UserError:
+def unknown(name: str, known: Sequence[str], what: str) -> UserError:
+    """The error for a name that a library does not have, with near ones that it has."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known[:5])
     return UserError(what, repr(name), f"did you mean {', '.join(near)}?")
 
