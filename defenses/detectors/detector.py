@@ -6,6 +6,7 @@ Scores are differentiable in the picture, so that an adaptive attack can follow 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import ClassVar, NamedTuple, Self
 
@@ -21,18 +22,32 @@ BATCH = 128
 
 
 class Fitting(NamedTuple):
-    """What a detector is made from: a model, clean pictures `[N,C,H,W]` and their labels `[N]`."""
+    """What a detector is made from: a frozen model, clean pictures `[N,C,H,W]`, labels `[N]`."""
 
     model: Classifier
     x: Tensor
     y: Tensor
 
+    def seen(self, layers: tuple[str, ...] = ()) -> Seen:
+        """Every picture looked at, without a graph."""
+        with torch.no_grad():
+            looks = [
+                see(self.model, part.to(self.model.device), layers) for part in self.x.split(BATCH)
+            ]
+        columns = zip(*(look.layers for look in looks), strict=True)
+        return Seen(
+            self.x,
+            torch.cat([look.logits for look in looks]),
+            tuple(torch.cat(column) for column in columns),
+        )
+
 
 class Detector(nn.Module, ABC):
-    """The interface of all detectors; the state lies in buffers.
+    """The interface of all detectors: tensors, plain settings, and the layers it looks into.
 
     `score` is larger for what is more suspicious; beyond `threshold` the model abstains. `spread`
-    is the deviation of clean scores, the unit that the excess over the threshold is measured in.
+    is the deviation of clean scores, the unit that the excess over the threshold is measured in;
+    `known` how many classes the model had when the threshold was set, 0 before.
     """
 
     name: ClassVar[str]
@@ -40,18 +55,28 @@ class Detector(nn.Module, ABC):
     spread: Tensor
     known: Tensor
 
-    def __init__(self, layers: tuple[str, ...] = ()) -> None:
-        """Begin without a threshold: nothing is turned away; `layers` are those it looks into."""
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor] | None = None,
+        *,
+        layers: tuple[str, ...] = (),
+        settings: Mapping[str, float] | None = None,
+    ) -> None:
+        """A detector of these parts, without a threshold: nothing is turned away."""
         super().__init__()
-        self.layers = layers
-        self.register_buffer("threshold", torch.tensor(torch.inf))
-        self.register_buffer("spread", torch.tensor(1.0))
-        self.register_buffer("known", torch.tensor(0))
+        self.layers, self.settings = layers, dict(settings or {})
+        start = {
+            "threshold": torch.tensor(torch.inf),
+            "spread": torch.tensor(1.0),
+            "known": torch.tensor(0),
+        }
+        for name, value in (start | dict(tensors or {})).items():
+            self.register_buffer(name, value)
 
     @classmethod
     @abstractmethod
     def fit(cls, data: Fitting) -> Self:
-        """A detector made for a model from clean pictures; the model must be frozen."""
+        """A detector made for a model from clean pictures."""
 
     @abstractmethod
     def judge(self, model: Classifier, seen: Seen) -> Tensor:
@@ -62,9 +87,10 @@ class Detector(nn.Module, ABC):
         """How many classes the model has; raises UserError if there is no threshold yet."""
         if not int(self.known):
             raise UserError(
-                "a detector with a threshold", f"{self.name} without one",
+                "a detector with a threshold",
+                f"{self.name} without one",
                 "call detector.calibrate(model, x) with clean pictures",
-            )  # fmt: skip
+            )
         return int(self.known)
 
     def see(self, model: Classifier, x: Tensor) -> Seen:
