@@ -12,9 +12,11 @@ from functools import cache
 from typing import Any
 
 from robustkit.defenses.denoise import DENOISERS
+from robustkit.defenses.detectors import DETECTORS
 from robustkit.defenses.gradient_smoothing import gradient_smoothing
 from robustkit.defenses.ibp import certify as ibp_certify
 from robustkit.defenses.patch_cleanser import cleanser
+from robustkit.defenses.postprocess import POSTPROCESS
 from robustkit.defenses.preprocess import PREPROCESS
 from robustkit.defenses.smoothing import certify
 from robustkit.defenses.training.objectives import OBJECTIVES
@@ -24,9 +26,9 @@ from robustkit.defenses.training.objectives import OBJECTIVES
 class DefenseInfo:
     """A catalogue row: what a defense is, what it costs and who proposed it.
 
-    `kind`: "training" (an objective), "certificate", "denoiser", or "transform" (a stage), which is
-    broken when used alone where it says so. `cost` is in forwards and backwards a picture and
-    epoch, or what else it takes.
+    `kind`: "training" (an objective), "certificate", "denoiser", "detector", "postprocess", or
+    "transform" (a stage), which is broken when used alone where it says so. `cost` is in forwards
+    and backwards a picture and epoch, or what else it takes.
     """
 
     name: str
@@ -82,6 +84,15 @@ _DENOISERS = {
     "unet": "Liao et al. 2018, arXiv 1712.02976",
     "dncnn": "Zhang et al. 2017, arXiv 1608.03981",
 }
+_DETECTORS = {
+    "feature-squeezing": ("3 forwards", "Xu et al. 2018, arXiv 1704.01155"),
+    "binary": ("a small forward; attacked pictures", "Metzen et al. 2017, arXiv 1702.04267"),
+    "lid": ("1 forward, 500 distances a layer", "Ma et al. 2018, arXiv 1801.02613"),
+    "mahalanobis": ("1 forward", "Lee et al. 2018, arXiv 1807.03888"),
+    "kernel-density": ("1 forward, 1000 distances", "Feinman et al. 2017, arXiv 1703.00410"),
+    "energy": ("1 forward", "Liu et al. 2020, arXiv 2010.03759"),
+    "msp": ("1 forward", "Hendrycks & Gimpel 2017, arXiv 1610.02136"),
+}
 
 
 @cache
@@ -99,6 +110,15 @@ def catalogue() -> dict[str, DefenseInfo]:
     rows += [
         DefenseInfo(name, DENOISERS[name], "denoiser", "1 forward", paper)
         for name, paper in _DENOISERS.items()
+    ]
+    rows += [
+        DefenseInfo(name, DETECTORS[name], "detector", *row) for name, row in _DETECTORS.items()
+    ]
+    rows += [
+        DefenseInfo(
+            name, build, f"postprocess, {ALONE}", "no forward", "Athalye et al. 2018, 1802.00420"
+        )
+        for name, build in POSTPROCESS.items()
     ]
     rows += [
         DefenseInfo(

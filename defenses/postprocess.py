@@ -34,3 +34,7 @@ def rounded(*, decimals: int = 3) -> Postprocess:
 def scaled(*, factor: float = 1000.0) -> Postprocess:
     """Logits times a constant: where softmax saturates, cross-entropy has no gradient."""
     return Postprocess("scaled", lambda logits: logits * factor, {"factor": factor})
+
+
+POSTPROCESS: dict[str, Callable[..., Postprocess]] = {"rounded": rounded, "scaled": scaled}
+"""By name."""
