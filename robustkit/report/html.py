@@ -1,22 +1,18 @@
 """The report as one page: no script, no request, nothing that is not in the run directory."""
 
-import base64
-import hashlib
 import json
 import math
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from robustkit.records import AuditLog, CurvePoint, Example, ThreatRecord
 from robustkit.report import charts, numbers, standards, threats, verdict
+from robustkit.report.page import address, fill
 from robustkit.report.patch_words import class_names, placed
 from robustkit.report.run_directory import finite
-from robustkit.report.text import plain, shorten
 from robustkit.report.threat_picture import threat_picture
 from robustkit.report.trace_chart import traced
 
@@ -31,38 +27,18 @@ ROWS = 200
 
 
 def render_html(log: AuditLog, folder: Path | None = None) -> str:
-    """The page; the pictures of the examples are read from `folder`.
-
-    Whatever names hold, the page has no script and loads nothing: its security policy allows one
-    style sheet, by its digest, and pictures that are part of the page.
-    """
-    style = files("robustkit.report").joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    """The page; the pictures of the examples are read from `folder`."""
     names = class_names(log)
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=numbers.percent,
-        span=numbers.span,
-        count=numbers.count,
-        duration=numbers.duration,
-        hint=numbers.hint,
-        drop=numbers.drop,
-        title=threats.title,
-        words=threats.words,
-        shorten=shorten,
-        name=lambda label: names.get(label, str(label)),
-    )
-    page = files("robustkit.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(page).render(
+    filters: dict[str, Callable[..., Any]] = {
+        "drop": numbers.drop,
+        "title": threats.title,
+        "words": threats.words,
+        "name": lambda label: names.get(label, str(label)),
+    }
+    return fill(
+        "page.html.j2",
+        filters,
         log=log,
-        style=Markup(style),
-        digest=Markup(digest),
         verdict=verdict,
         charts=charts,
         threat_picture=threat_picture,
@@ -75,11 +51,6 @@ def render_html(log: AuditLog, folder: Path | None = None) -> str:
         provenance=_provenance(log),
         rows=ROWS,
     )
-
-
-def _clean(value: object) -> object:
-    """Every value that the page prints, without what is not text; a number keeps its unit."""
-    return value if isinstance(value, Markup) else plain(value).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict[str, Any]:
@@ -159,7 +130,7 @@ def _gallery(examples: Sequence[Example], folder: Path | None) -> list[Flip]:
         if flip:
             looked = _picture(folder, one.saliency, left - len(flip))
         left -= len(flip) + len(looked)
-        shown.append((one, _address(flip), _address(looked)))
+        shown.append((one, address(flip), address(looked)))
     return shown
 
 
@@ -168,10 +139,6 @@ def _lead(log: AuditLog, gallery: list[Flip]) -> Flip | None:
     light = [one for one in gallery if 0 < len(one[1]) + len(one[2]) < LEAD_LETTERS]
     worst = log.worst.threat if log.threats else ""
     return next((one for one in light if one[0].threat == worst), light[0] if light else None)
-
-
-def _address(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else ""
 
 
 def _picture(folder: Path | None, name: str, limit: int) -> bytes:
