@@ -60,7 +60,9 @@ class Detector:
     >>> net = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3, min_size=64)
     >>> detector = Detector(net)
     >>> x = torch.zeros(2, 3, 64, 64)
-    >>> detector.odds(x).shape[::2], len(detector.detect(x))
+    >>> with detector.frozen():
+    ...     odds = detector.odds(x)
+    >>> odds.shape[::2], len(detector.detect(x))
     (torch.Size([2, 3]), 2)
     """
 
