@@ -53,7 +53,7 @@ _PAPERS = {
     ),
     "awp": ("12 forwards and backwards", "Wu et al. 2020, arXiv 2004.05884"),
     "trades-awp": ("15 forwards, 14 backwards", "Wu et al. 2020, arXiv 2004.05884"),
-    "distill": ("13 forwards, 12 backwards", "Goldblum et al. 2020, arXiv 1905.09747"),
+    "distill": ("13 forwards, 12 backwards", "Hinton et al. 2015, arXiv 1503.02531"),
     "max-at": ("11 forwards and backwards a threat", "Tramer & Boneh 2019, arXiv 1904.13000"),
     "avg-at": ("11 forwards and backwards a threat", "Tramer & Boneh 2019, arXiv 1904.13000"),
     "msd": (
