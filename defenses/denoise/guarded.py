@@ -4,7 +4,6 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from robustkit.defenses.stage import Stage
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 
@@ -19,8 +18,6 @@ class Guarded(nn.Module):
     def __init__(self, denoiser: nn.Module, net: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         self.denoiser, self.net, self.preprocess = denoiser, net, preprocess
-        self.requires_grad_(True)
-        self.train(denoiser.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels `[B,C,H,W]` to logits `[B,K]`."""
@@ -47,20 +44,9 @@ class Guarded(nn.Module):
 
 
 def guarded(denoiser: nn.Module, model: Classifier) -> Classifier:
-    """A copy-free pair of a denoiser and a model, to be trained by any objective.
-
-    The model's own module is part of the pair: it is frozen from here on.
-    """
+    """A denoiser and a model, not copied, as one model to be trained by any objective."""
     pair = Guarded(denoiser, model.module, model.preprocess)
     return Classifier(
-        pair, bounds=model.bounds, name=f"denoised {model.name}", source=model.source,
-        classes=model.classes, notes=model.notes, device=model.device,
+        pair, bounds=model.bounds, name=f"denoised {model.name}", sha256=model.sha256,
+        source=model.source, classes=model.classes, notes=model.notes, device=model.device,
     )  # fmt: skip
-
-
-def stage(denoiser: nn.Module, **settings: object) -> Stage:
-    """A trained denoiser as a stage of a pipeline, in evaluation mode.
-
-    It is differentiable, and an attacker follows its gradient.
-    """
-    return Stage("denoiser", denoiser.eval(), settings=settings)

@@ -37,7 +37,7 @@ class UNet(nn.Module):
         return x + correction[:, :, :height, :width]
 
 
-def unet(channels: int = 3, *, width: int = 16) -> UNet:
+def unet(channels: int = 3, *, width: int = 8) -> UNet:
     """An untrained U-Net of `width` channels at full resolution.
 
     >>> unet(1, width=4)(torch.ones(1, 1, 7, 5)).sum().item()

@@ -12,7 +12,17 @@ PRESETS = ("fast", "standard", "strong")
 EPOCHS = {"fast": 10, "standard": 20, "strong": 30}
 DRAWN_EPOCHS = {"fast": 10, "standard": 15, "strong": 20}
 DRAWN: dict[str, Any] = {"optimizer": "adamw", "lr": 4e-3, "warm_up": 0.2, "shift": 1}
-REPLAYS = {"replays": 8}
+DENOISER: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "warm_up": 0.5, "shift": 0,
+                            "held": 0.03}  # fmt: skip
+"""What changes where a denoiser learns in front of a frozen model: it is dear to validate."""
+OWN: dict[str, dict[str, Any]] = {
+    "free": {"replays": 8},
+    "ibp": {"epochs": 30, "optimizer": "adamw", "lr": 4e-3, "warm_up": 0.45, "shift": 0},
+    "masked": {"epochs": 12, "optimizer": "adamw", "lr": 5e-3, "warm_up": 0.0, "shift": 0},
+}
+"""What changes for one objective."""
+PATCHES = ("patch-at", "masked")
+"""Objectives for threats that are patches."""
 RISE = 0.3
 """The share of a run over which the learning rate rises before it falls."""
 
@@ -88,13 +98,14 @@ def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int 
     if several and not takes(objective, "others"):
         knowing = ", ".join(one for one in OBJECTIVES if takes(one, "others"))
         raise UserError(f"a recipe that knows several threats: {knowing}", name, "give one of them")
-    if (objective == "patch-at") != (threat.norm_name == "patch"):
+    if (objective in PATCHES) != (threat.norm_name == "patch"):
         raise UserError(
-            "the recipe patch-at for a patch, and only there", f"{name} for {threat.text}",
+            f"a recipe of {', '.join(PATCHES)} for a patch, and only there",
+            f"{name} for {threat.text}",
             "leave --recipe out",
         )  # fmt: skip
     settings = {"shift": max(1, width // 8), **_schedule(name, threat)}
-    settings |= REPLAYS if objective == "free" else {}
+    settings |= OWN.get(objective, {})
     return Recipe(objective=objective, **settings)
 
 

@@ -24,6 +24,11 @@ RECIPE = Option(
 BUDGET = single("budget", help="Train for about this time, such as 10m; it chooses a recipe.")
 EPOCHS = Option("epochs", "Train for N epochs.", kind="integer", metavar="N")
 FLIP = Option("flip", "Mirror half of the pictures: where left and right do not matter.", "switch")
+DENOISER = Option(
+    "denoiser",
+    "Leave MODEL as it is, and train this network in front of it.",
+    choices=("unet", "dncnn"),
+)
 HELD_OUT = Option(
     "held-out", "The pictures to audit on; otherwise a fifth of --data.", metavar="SPEC"
 )
@@ -43,7 +48,7 @@ robustkit harden model.safetensors --arch mypkg.nets:resnet18 --preprocess cifar
 @verb("harden", example=EXAMPLE)
 @click.argument("model")
 @flags(
-    "data", HELD_OUT, "threat", RECIPE, BUDGET, EPOCHS, FLIP, LIMIT, "suite",
+    "data", HELD_OUT, "threat", RECIPE, DENOISER, BUDGET, EPOCHS, FLIP, LIMIT, "suite",
     "attack", "samples", *LOADING, "seed", "device", "out", "resume", "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
@@ -51,7 +56,8 @@ def command(model: str, **given: Any) -> None:
 
     Leaves with 1, and does not call the model hardened, if robust accuracy did not rise or clean
     accuracy fell more than --max-clean-drop. The model itself is not changed: the new weights, a
-    model card and both audits are written to --out.
+    model card and both audits are written to --out. With --denoiser the new weights are those of a
+    network in front of it, and the audit after attacks both together.
     """
     plan, wish, data = _planned(model, given)
     from robustkit.audit.device import choose_device
@@ -107,7 +113,8 @@ def _planned(model: str, given: dict[str, Any]) -> "tuple[Plan, Wish, str]":
     first, *others = map(ThreatModel.parse, plan.threats)
     recipe(given["recipe"] or "standard", first, several=bool(others))
     seconds = parse_seconds(given["budget"])
-    return plan, Wish(given["recipe"], epochs, seconds, given["flip"], limit), data
+    wish = Wish(given["recipe"], epochs, seconds, given["flip"], limit, given["denoiser"])
+    return plan, wish, data
 
 
 def _show(made: "Hardened") -> None:

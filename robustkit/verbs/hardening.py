@@ -17,13 +17,14 @@ from robustkit.audit.plan import Plan
 from robustkit.defenses.training import checkpoint
 from robustkit.defenses.training.loop import Entry, Training, train
 from robustkit.defenses.training.pace import within
-from robustkit.defenses.training.recipe import Recipe, recipe
+from robustkit.defenses.training.recipe import DENOISER, Recipe, recipe
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.loading import Samples, open_samples
 from robustkit.model import Classifier
 from robustkit.records import AuditLog
 from robustkit.threat import ThreatModel
+from robustkit.verbs.denoising import before_model, paired
 from robustkit.verbs.model_card import Hardened, card, warnings
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ HARDENED, CANDIDATE = "hardened.safetensors", "candidate.safetensors"
 
 @dataclass(frozen=True)
 class Wish:
-    """What to make of a model: `recipe` is a name or None, `seconds` the time there is for it."""
+    """What to make of a model: `recipe` is a name or None, `seconds` the time there is for it.
+
+    With a `denoiser`, its name, the model stays as it is and a network in front of it learns.
+    """
 
     recipe: str | None
     epochs: int | None
     seconds: float | None
     flip: bool
     max_clean_drop: float
+    denoiser: str | None = None
 
 
 def split(data: str, held_out: str | None, seed: int) -> tuple[Samples, Samples]:
@@ -94,18 +99,22 @@ def harden(
     known, others = data
     threat = ThreatModel.parse(plan.threats[0], model.bounds)
     checkpoint.claim(folder, resume=plan.resume)
-    chosen = _recipe(folder, wish, model, known, plan)
+    pupil = paired(wish.denoiser, model, known, seed=plan.seed) if wish.denoiser else model
+    chosen = _recipe(folder, wish, pupil, known, plan)
 
     def watch(entry: Entry) -> None:
         progress.note(_line(entry, chosen.epochs))
 
     training = train(
-        model, known, threat, chosen, seed=plan.seed, folder=folder,
+        pupil, known, threat, chosen, seed=plan.seed, folder=folder,
         resume=plan.resume and (folder / checkpoint.NAME).exists(), watch=watch,
     )  # fmt: skip
     write_text(folder / "log.jsonl", "".join(f"{e.model_dump_json()}\n" for e in training.log))
     best = training.best
-    content = save({key: value.contiguous() for key, value in _weights(best).items()})
+    if wish.denoiser:
+        best, content = before_model(wish.denoiser, best, model, channels=int(known.x.shape[1]))
+    else:
+        content = save({key: value.contiguous() for key, value in _weights(best).items()})
     best.name, best.sha256 = f"hardened {model.name}", checkpoint.digest(content)
     logs = []
     for name, one in (("before", model), ("after", best)):
@@ -116,7 +125,8 @@ def harden(
         logs.append(conduct(ordered, model=one, samples=others, progress=progress))
     before, after = logs
     trusted = before.trusted and after.trusted
-    comparison = compare(before, after)[0] if trusted else None
+    # A denoiser meets attacks that know of it, as the bare model does not: no like with like.
+    comparison = compare(before, after)[0] if trusted and not wish.denoiser else None
     reasons = objections(training, before, after, limit=wish.max_clean_drop)
     weights = folder / (CANDIDATE if reasons else HARDENED)
     write_bytes(weights, content)
@@ -177,6 +187,7 @@ def _recipe(folder: Path, wish: Wish, model: Classifier, data: Samples, plan: Pl
     else:
         chosen = within(wish.seconds, model, data, threats, name=wish.recipe)
     changes: dict[str, Any] = {
+        **(DENOISER if wish.denoiser else {}),
         "flip": wish.flip, "others": plan.threats[1:], "max_clean_drop": wish.max_clean_drop,
         "batch_size": 128 if len(data) > 4000 else 64,
     }  # fmt: skip

@@ -72,6 +72,12 @@ def card(
         f"- seed: {plan.seed}; training: {made.training.status}",
         f"- preprocessing inside the model: {model.preprocess.describe()}",
         *(
+            f"- before the model, whose own weights are as they were: {plain(note)}; these weights "
+            "are its own, to be read by `robustkit.defenses.denoise.stored.stage`"
+            for note in made.after.model.notes
+            if note.startswith("stage ")
+        ),
+        *(
             f"- alarm at step {entry.step}: {entry.alarm}; {entry.remedy}"
             for entry in made.training.log
             if entry.alarm

@@ -1,26 +1,33 @@
 """Denoisers: what they are taught, and that nothing but them learns."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import Result
 from torch import nn
 from torch.nn import functional
 
+from robustkit import zoo
 from robustkit.defenses.denoise import DENOISERS, denoiser
-from robustkit.defenses.denoise.guarded import Guarded, guarded, stage
+from robustkit.defenses.denoise.guarded import Guarded, guarded
 from robustkit.defenses.denoise.objectives import hgd, pixel, stability
-from robustkit.defenses.denoise.unet import unet
+from robustkit.defenses.denoise.stored import packed, stage
+from robustkit.defenses.denoise.unet import UNet, unet
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.training.inner import Batch, gaussian_noise, still
 from robustkit.defenses.training.loop import train
 from robustkit.defenses.training.objectives import objective
 from robustkit.defenses.training.recipe import Recipe
-from robustkit.errors import UserError
+from robustkit.errors import RefusedError, UserError
 from robustkit.loading import Samples
 from robustkit.model import Classifier
 from robustkit.preprocess import Preprocess
 from robustkit.threat import ThreatModel
-from robustkit.zoo import load_model, load_samples
 
+Run = Callable[..., Result]
 THREAT = ThreatModel("linf", 0.1)
 
 
@@ -54,13 +61,44 @@ def test_an_untrained_denoiser_gives_back_what_it_gets(name: str, channels: int)
     assert any(bool(one.grad.any()) for one in made.parameters() if one.grad is not None)
 
 
-def test_a_pair_answers_as_the_pipeline_of_its_parts() -> None:
-    whole, x = pair(), torch.rand(3, 1, 7, 7)
-    assert isinstance(whole.module, Guarded)
-    piped = Pipeline(net(), (stage(whole.module.denoiser, width=2),)).classifier()
+def trained() -> UNet:
+    torch.manual_seed(5)
+    made = unet(1)
+    nn.init.normal_(made.last.weight, std=0.1)
+    return made
+
+
+def test_a_pair_answers_as_the_pipeline_of_its_parts(tmp_path: Path) -> None:
+    whole, x = guarded(trained(), net()), torch.rand(3, 1, 7, 7)
+    (tmp_path / "denoiser.safetensors").write_bytes(packed("unet", trained(), 1))
+    piped = Pipeline(net(), (stage(tmp_path / "denoiser.safetensors"),)).classifier()
     with whole.frozen(), torch.no_grad():
-        torch.testing.assert_close(whole(x), piped(x))
+        assert torch.equal(whole(x), piped(x))
+        assert not torch.equal(whole(x), net()(x))
     assert piped.views
+
+
+def test_other_files_are_no_denoisers(tmp_path: Path) -> None:
+    weights = Path(zoo.__file__).parent / "digits-standard.safetensors"
+    for content in (weights, b"", packed("unet", denoiser("dncnn", 1), 1)):
+        with pytest.raises(RefusedError, match="denoiser"):
+            stage(content)
+
+
+@pytest.mark.slow
+def test_a_denoiser_is_trained_by_the_verb(run: Run, tmp_path: Path) -> None:
+    words = (
+        "harden", "zoo:digits-standard", "--denoiser", "unet", "--recipe", "fgsm-rs", "--epochs",
+        "1", "--threat", "linf:0", "--attack", "pgd:steps=5", "--samples", "6", "--out", "made",
+    )  # fmt: skip
+    facts = json.loads(run(*words, "--json", code=1).stdout)
+    made = stage(tmp_path / facts["weights"])
+    assert made.settings["denoiser"] == "unet"
+    again = Pipeline(zoo.load_model("digits-standard"), (made,)).classifier()
+    samples = zoo.load_samples("digits").take(6)
+    right = again(samples.pixels(slice(0, 6))).argmax(1) == samples.y
+    assert float(right.float().mean()) == pytest.approx(facts["after"]["clean_accuracy"])
+    assert "denoiser" in (tmp_path / "made/MODEL-CARD.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["pgd-2", "denoise-pixel", "denoise-hgd", "denoise-stability"])
@@ -138,8 +176,8 @@ def test_without_a_denoiser_there_is_nothing_to_teach(name: str) -> None:
 @pytest.mark.slow
 def test_end_to_end_the_pair_withstands_more_than_the_model() -> None:
     torch.manual_seed(0)
-    data = load_samples("digits", split="train").take(700)
-    made = guarded(unet(1, width=8), load_model("digits-standard"))
+    data = zoo.load_samples("digits", split="train").take(700)
+    made = guarded(unet(1, width=8), zoo.load_model("digits-standard"))
     recipe = Recipe(
         objective="fgsm-rs", epochs=6, lr=0.005, optimizer="adamw", batch_size=32, shift=0, ema=0.9
     )
