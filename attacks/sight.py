@@ -23,6 +23,8 @@ from robustkit.model import Classifier
 Objective = Callable[[Tensor, float, int | None], Tensor]
 """From log odds `[B,N,K]`, those of being sure enough, and a label, to a gap `[B]`, > 0 if done."""
 
+SHARP = 4.0
+"""How fast the pull on candidates fades below the confidence that counts, per unit of log odds."""
 WIDEST = 60.0
 """The largest gap there is, where not one candidate is left."""
 
@@ -30,11 +32,12 @@ WIDEST = 60.0
 def disappear(odds: Tensor, least: float, target: int | None) -> Tensor:
     """Nothing is seen any more (with `target`: nothing of that label).
 
-    The gap is from the surest candidate to `least`, the gradient that of the sum of log(1 - p).
+    The gap is from the surest candidate to `least`. The gradient is that of a sum over those that
+    are sure enough, fading below: where it went on, the many that are background would lead it.
     """
     shown = odds if target is None else odds[..., target]
-    shown = shown.flatten(1)
-    return _guided(least - shown.amax(1), -softplus(shown).sum(1))
+    over = shown.flatten(1) - least
+    return _guided(-over.amax(1), -softplus(SHARP * over).sum(1))
 
 
 def misclassify(odds: Tensor, least: float, target: int | None) -> Tensor:
