@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "attack": ("robustkit.verbs.attack", "Write adversarial examples of a model to files."),
     "flip": ("robustkit.verbs.flip", "Turn one picture into another class, and show how."),
     "patch": ("robustkit.verbs.patch", "Train a patch, put it on pictures, print it."),
+    "detect": ("robustkit.verbs.detect", "Blind an object detector; mAP before and after."),
     "demo": ("robustkit.verbs.demo", "Audit the two models that come with robustkit."),
     "harden": ("robustkit.verbs.harden", "Train a model against attacks; audit what it won."),
     "certify": ("robustkit.verbs.certify", "Prove in which radius a smoothed vote holds."),
