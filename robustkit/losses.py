@@ -56,9 +56,9 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
     Invariant to shift and scale of the logits. With fewer than three classes (targeted: four)
     it is undefined and the margin takes its place.
     """
-    logits = goal.classes(logits)
-    if logits.shape[1] < (3 if goal.target is None else 4):
+    if logits[:, : goal.abstain].shape[1] < (3 if goal.target is None else 4):
         return margin(logits, goal)
+    logits = goal.classes(logits)
     ordered = logits.sort(1, descending=True).values
     truth = logits.gather(1, goal.y[:, None]).squeeze(1)
     if goal.target is None:

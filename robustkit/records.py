@@ -110,11 +110,29 @@ class PatchRecord(Record):
     targets: tuple[PatchShare, ...]
 
 
+class RejectionRecord(Record):
+    """A model that abstains: accuracies are fractions of all samples, silence is no error in some.
+
+    `clean_accuracy_without` is that of a model that must answer; `with`, silence is an error.
+    `false_alarms` is the share of clean pictures that get no answer. `robust_accuracy` lets
+    silence pass under attack, `no_credit` does not; `stratified` pairs a share of the budget with
+    the robust accuracy when silence at smaller perturbations than that is an error.
+    """
+
+    clean_accuracy_without: float
+    clean_accuracy_with: float
+    false_alarms: float
+    robust_accuracy: float
+    no_credit: float
+    stratified: tuple[tuple[float, float], ...]
+
+
 class ThreatRecord(Record):
     """The verdict under one threat model; `interval` is the exact 95 % Clopper-Pearson one.
 
     `oblivious_accuracy` is that against pictures made on the model without its defense, None where
-    there is no defense: `robust_accuracy` counts the attackers who know of it.
+    there is no defense: `robust_accuracy` counts the attackers who know of it. `rejection` is for
+    a model that abstains.
     """
 
     threat: str
@@ -129,6 +147,7 @@ class ThreatRecord(Record):
     curve: tuple[CurvePoint, ...] = ()
     patch: PatchRecord | None = None
     oblivious_accuracy: float | None = None
+    rejection: RejectionRecord | None = None
 
 
 class Finding(Record):

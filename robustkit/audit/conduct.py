@@ -28,6 +28,7 @@ from robustkit.audit.ledger import Ledger
 from robustkit.audit.patch_study import patch_study
 from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
+from robustkit.audit.rejection import rejection
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.tracing import TRACED, trace
 from robustkit.defenses.pipeline import Pipeline
@@ -210,6 +211,7 @@ def _verdicts(
                 "curve": security_curve(ring, standing, clean) if plan.curve else (),
                 "patch": patch_study(ring, standing, clean) if plan.trials else None,
                 "oblivious_accuracy": adaptive.oblivious(standing, right),
+                "rejection": rejection(ring, standing, clean),
             }
         )
         records.append(record)

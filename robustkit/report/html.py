@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from robustkit.records import AuditLog, CurvePoint, Example, ThreatRecord
 from robustkit.report import charts, numbers, standards, threats, verdict
+from robustkit.report.defense_words import defense_words
 from robustkit.report.page import address, fill
 from robustkit.report.patch_words import class_names, placed
 from robustkit.report.run_directory import finite
@@ -68,6 +69,7 @@ def _section(log: AuditLog, record: ThreatRecord, names: dict[int, str]) -> dict
     return {
         "record": record,
         "sentence": verdict.sentence(record, log),
+        "defense": defense_words(record),
         "classes": classes if show else [],
         "by_class": charts.by_class(record) if show and len(classes) > 1 else "",
         "confusion": charts.confusion(record, ordered) if contiguous else "",

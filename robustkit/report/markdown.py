@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustkit.records import AuditLog, ThreatRecord
+from robustkit.report.defense_words import defense_words
 from robustkit.report.numbers import count, drop, duration, percent, span
 from robustkit.report.patch_words import namer, patch_words
 from robustkit.report.text import plain, shorten
@@ -91,6 +92,7 @@ def _threat(record: ThreatRecord, log: AuditLog) -> list[str]:
     ]
     if record.trusted and len(record.classes) > 1:
         parts.append(_weakest(record))
+    parts += [prose(words) for words in defense_words(record)]
     if record.trusted and record.patch:
         parts.append(prose(patch_words(record.patch, namer(log))))
     return parts

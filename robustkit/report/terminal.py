@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robustkit.records import AttackRecord, AuditLog, Finding, ThreatRecord
+from robustkit.report.defense_words import defense_words
 from robustkit.report.numbers import count, drop, duration, percent, span
 from robustkit.report.patch_words import namer, patch_words
 from robustkit.report.text import plain, shorten
@@ -58,6 +59,8 @@ def _threat(record: ThreatRecord, log: AuditLog, console: Console) -> None:
     console.print(_cascade(record, console.width))
     if record.trusted and len(record.classes) > 1:
         console.print(Padding(Text(_weakest(record)), (0, 0, 0, 2)))
+    for words in defense_words(record):
+        console.print(Padding(Text(words), (0, 0, 0, 2)))
     if record.trusted and record.patch:
         words = plain(patch_words(record.patch, namer(log)))
         console.print(Padding(Text(words), (0, 0, 0, 2)))
