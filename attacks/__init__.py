@@ -9,11 +9,9 @@ if __name__ != "robustkit.attacks":
         "import robustkit.attacks, not attacks: the folder is mapped by pyproject.toml"
     )
 
-import inspect
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
 
 from robustkit.attacks.apgd import apgd, apgd_dlr, apgd_t
 from robustkit.attacks.attack import Attack, AttackInfo
@@ -49,6 +47,7 @@ from robustkit.attacks.square import square
 from robustkit.attacks.stadv import stadv
 from robustkit.attacks.universal import universal
 from robustkit.attacks.viewed import viewed
+from robustkit.attacks.written import defaults, read_settings
 from robustkit.errors import UserError
 
 
@@ -105,29 +104,7 @@ def build(text: str) -> Attack:
     if name in PEERS:
         return build_peer(text)
     row = info(name)
-    accepted = inspect.signature(row.build).parameters
-    settings: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, _, value = part.partition("=")
-        if key not in accepted or key == "name":
-            names = ", ".join(key for key in accepted if key != "name")
-            raise UserError(f"a setting of {name}: {names}", repr(part), f"write {name}:key=value")
-        settings[key] = _value(part, value, accepted[key].default)
-    return row.build(**settings)
-
-
-def _value(part: str, text: str, default: object) -> object:
-    """Read a setting as its default's kind; what defaults to None is a number."""
-    if isinstance(default, bool):
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        raise UserError("true or false", repr(part), "write for example random_start=false")
-    if isinstance(default, str):
-        return text
-    try:
-        return int(text) if isinstance(default, int) else float(text)
-    except ValueError:
-        raise UserError("a number", repr(part), "write for example steps=40") from None
+    return row.build(**read_settings(name, rest, defaults(row.build)))
 
 
 __all__ = [
