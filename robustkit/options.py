@@ -196,6 +196,18 @@ _DECLARED = (
         metavar="MODEL",
         multiple=True,
     ),
+    Option(
+        "defense",
+        "A part around the model, see `robustkit list defenses`; may be given several times, in "
+        "the order in which a picture passes them. The audit attacks it as who knows it.",
+        metavar="NAME[:KEY=VALUE,...]",
+        multiple=True,
+    ),
+    Option(
+        "defense-data",
+        "Clean pictures that a detector is fitted and calibrated on, other ones than --data.",
+        metavar="SPEC",
+    ),
     Option("shard", "Audit only part I of N of the samples.", metavar="I/N"),
 )
 

@@ -32,6 +32,7 @@ from robustkit.audit.rejection import rejection
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.tracing import TRACED, trace
 from robustkit.defenses.pipeline import Pipeline
+from robustkit.defenses.written import defended
 from robustkit.loading import load, open_samples
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
@@ -62,6 +63,9 @@ def conduct(
     device = choose_device(plan.device)
     if model is None:
         model = load(plan.model, device=device, **plan.loading())
+    if plan.defenses:
+        clean = open_samples(plan.defense_data) if plan.defense_data else None
+        model = defended(model, plan.defenses, clean)
     plan = adaptive.adapted(plan, model)
     if plan.surrogate:
         model = copy(model)

@@ -11,6 +11,7 @@ from pydantic import Field
 from robustkit.attacks import build, info
 from robustkit.attacks.cascades import suite as find_suite
 from robustkit.attacks.viewed import SURROGATE, no_surrogate
+from robustkit.defenses.written import read_all
 from robustkit.errors import PlanErrors, UserError
 from robustkit.loading import Service, Trust
 from robustkit.records import GateMode, Record
@@ -75,6 +76,8 @@ class Plan(Record):
     curve: bool = False
     command: str = ""
     surrogate: tuple[str, ...] = ()
+    defenses: tuple[str, ...] = ()
+    defense_data: str | None = None
 
     @property
     def threats(self) -> tuple[str, ...]:
@@ -100,7 +103,7 @@ class Plan(Record):
         """The part that decides the result: what a resumed run must share."""
         kept = {
             "bouts", "samples", "seed", "shard", "preprocess", "arch", "trials", "surrogate",
-            "state_key", "strip_prefix",
+            "state_key", "strip_prefix", "defenses", "defense_data",
         }  # fmt: skip
         return self.model_dump(mode="json", include=kept)
 
@@ -137,6 +140,8 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
     query_budget: int | None = None,
     rate: float | None = None,
     surrogate: str | Sequence[str] = (),
+    defenses: Sequence[str] = (),
+    defense_data: str | None = None,
     **rest: Any,
 ) -> Plan:
     """Check every flag and make the plan; raises PlanErrors with all that is wrong.
@@ -164,11 +169,14 @@ def make_plan(  # noqa: PLR0913 - one argument a flag, all keyword-only
         "gate": errors(lambda: _gate(gate), "no-breach"),
         "shard": errors(lambda: _shard(shard), None),
         "surrogate": (surrogate,) if isinstance(surrogate, str) else tuple(surrogate or ()),
+        "defenses": tuple(defenses),
+        "defense_data": defense_data,
         # Attacks that were named, and the published suites, are run as they are.
         "trials": not attacks and not (suite or "").startswith(("autoattack", "transfer")),
         **{key: value for key, value in rest.items() if value is not None},
     }
     errors(lambda: _surrogate(plan["bouts"], surrogate), None)
+    errors(partial(read_all, defenses, data=defense_data), list[Any]())
     if errors.found:
         raise PlanErrors(errors.found)
     return Plan(**plan)

@@ -21,11 +21,11 @@ RUNS = "robustkit-runs"
 PLANNED = (
     "threat", "suite", "attack", "data", *LOADING, "samples", "seed", "device",
     "batch-size", "budget", "at-least", "gate", "baseline", "claimed", "fail-untrusted", "out",
-    "resume", "trace", "curve", "surrogate", "shard", "json",
+    "resume", "trace", "curve", "surrogate", "defense", "defense-data", "shard", "json",
 )  # fmt: skip
 """The options of an audit, in the order of its help."""
 
-_OF_THE_PLAN = {"threat": "threats", "attack": "attacks"}
+_OF_THE_PLAN = {"threat": "threats", "attack": "attacks", "defense": "defenses"}
 _NOT_OF_THE_PLAN = ("json", "fail_untrusted")
 
 
