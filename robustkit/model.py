@@ -6,6 +6,7 @@ nothing of the user's module but this, and the module is left as it was found.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Literal
 
 import torch
@@ -73,6 +74,14 @@ class Classifier:
         self.dtype = torch.float32 if weight is None else weight.dtype
         self.forwards = 0
         self.backwards = 0
+
+    def on(self, device: str | torch.device) -> "Classifier":
+        """The same model and its views on another device, the counters at zero."""
+        moved = copy(self)
+        moved.module, moved.device = self.module.to(device), torch.device(device)
+        moved.views = {name: view.on(device) for name, view in self.views.items()}
+        moved.forwards = moved.backwards = 0
+        return moved
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits `[B, K]` in float32 for pixels `x`.

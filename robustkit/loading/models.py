@@ -99,18 +99,7 @@ def _as_given(model: Classifier, wishes: _Wishes) -> Classifier:
         )
     if torch.device(wishes.device) == model.device:
         return model
-    return Classifier(
-        model.module,
-        preprocess=model.preprocess,
-        bounds=model.bounds,
-        name=model.name,
-        sha256=model.sha256,
-        source=model.source,
-        classes=model.classes,
-        notes=model.notes,
-        access=model.access,
-        device=wishes.device,
-    )
+    return model.on(wishes.device)
 
 
 def _classifier(found: Found, wishes: _Wishes) -> Classifier:

@@ -194,6 +194,17 @@ def test_everything_is_frozen_and_left_as_it_was() -> None:
     assert all(weight.requires_grad for weight in learned.parameters())
 
 
+def test_no_device_takes_the_views_away() -> None:
+    """On the device without memory everything has a shape and nothing a value."""
+    pipeline = Pipeline(model(), (SIX_BITS,), Brightness().calibrate(model(), X), rounded())
+    before = pipeline.classifier()
+    defended = rk.load(before, device="meta")
+    assert set(defended.views) == set(before.views)
+    for one in (defended, *defended.views.values()):
+        assert one.device.type == "meta"
+        assert {value.device.type for value in one.module.state_dict().values()} == {"meta"}
+
+
 def test_another_setting_is_another_model() -> None:
     def digest(bits: int) -> str:
         stage = Stage("bit-depth", lambda x: x, settings={"bits": bits})
