@@ -82,11 +82,7 @@ def card(
             for entry in made.training.log
             if entry.alarm
         ),
-        *(
-            f"- warning at epoch {entry.epoch}: {one}"
-            for entry in made.training.log
-            for one in warnings(entry)
-        ),
+        *(f"- warning: {one} (epochs {when})" for one, when in _warned(made).items()),
     ]
     lines += [
         "",
@@ -96,6 +92,15 @@ def card(
         "is said of other norms, larger budgets, other data, or attacks yet to be found.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _warned(made: Hardened) -> dict[str, str]:
+    """Each warning, and the epochs at whose end it was seen."""
+    seen: dict[str, list[str]] = {}
+    for entry in made.training.log:
+        for one in warnings(entry):
+            seen.setdefault(one, []).append(str(entry.epoch))
+    return {one: ", ".join(epochs) for one, epochs in seen.items()}
 
 
 def rows(made: Hardened) -> list[tuple[str, str, int, str, str, str]]:

@@ -1,8 +1,8 @@
 """The embedded default: two tiny classifiers and the data they know, without any download.
 
-Both models have the same network and the same training on scikit-learn's handwritten digits
-(8 x 8 pixels); `digits-adversarial` saw attacked pictures while it learned, `digits-standard` did
-not. `scripts/train_zoo.py` makes the weights. Nothing here imports torch before it is asked for a
+Both models have the same network and know scikit-learn's handwritten digits (8 x 8 pixels);
+`digits-standard` was trained as usual, and `digits-adversarial` is what `robustkit harden` made of
+it. `scripts/train_zoo.py` makes the weights. Nothing here imports torch before it is asked for a
 model or for data.
 """
 
