@@ -73,7 +73,7 @@ def upright_at(x: Tensor, size: tuple[int, int], share: float = 0.0) -> Views:
     """The view of a patch that lies upright there."""
     top, left = corner(x, size, share)
     middle = (top + size[0] / 2) / x.shape[2], (left + size[1] / 2) / x.shape[3]
-    return Views(rotation=0.0, scale=(1.0, 1.0), brightness=0.0, at=middle)
+    return Views(0.0, (1.0, 1.0), 0.0, 0.0, middle)
 
 
 def robust_dpatch(
