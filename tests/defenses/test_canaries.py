@@ -1,12 +1,21 @@
 """Defenses that are none must be broken by any audit; honest models must not be accused."""
 
 import pytest
+import torch
+from torch import Tensor
 
 import robustkit as rk
+from robustkit.attacks import build
+from robustkit.attacks.attack import pose, unrolled
+from robustkit.defenses.denoise.unet import unet
+from robustkit.defenses.detectors import fitted
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.postprocess import rounded, scaled
+from robustkit.defenses.stage import Stage
+from robustkit.goal import Goal
 from robustkit.model import Classifier
-from robustkit.zoo import load_model
+from robustkit.threat import ThreatModel
+from robustkit.zoo import load_model, load_samples
 from tests.defenses.small import BLACK_AND_WHITE, RESIZED, SIX_BITS
 from tests.trust import broken
 
@@ -69,6 +78,60 @@ def test_an_honest_model_is_not_accused(stages: tuple[object, ...]) -> None:
     assert abs(log.robust_accuracy - alone.robust_accuracy) <= 0.1
     assert log.robust_accuracy > 0.5
     assert (log.threats[0].oblivious_accuracy is None) == (not stages)
+
+
+def careless(model: Classifier, samples: rk.Samples, eps: float, seed: int) -> Tensor:
+    """The last points of PGD, which goes on after its success and knows of no defense."""
+    x, index = samples.pixels(slice(None)), torch.arange(len(samples))
+    threat = ThreatModel("linf", eps)
+    problem = pose(model, x, Goal(samples.y), threat, index=index, seed=seed)
+    with model.frozen(), torch.no_grad():
+        return unrolled(build("pgd:steps=10"), problem).x
+
+
+def guided_denoiser(model: Classifier, eps: float) -> Stage:
+    """A denoiser that learns to give attacked pictures the logits of clean ones (HGD)."""
+    torch.manual_seed(0)
+    net, train = unet(1, width=8), load_samples("digits", split="train")
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    clean = train.pixels(slice(None))
+    with model.frozen():
+        for epoch in range(8):
+            attacked = careless(model, train, eps, epoch)
+            for rows in torch.randperm(len(train)).split(64):
+                loss = (model(net(attacked[rows])) - model(clean[rows])).abs().mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+    return Stage("hgd", net.eval().requires_grad_(False))
+
+
+@pytest.mark.slow
+def test_a_denoiser_that_was_guided_by_one_attack_is_broken() -> None:
+    model = standard()
+    log = audited(Pipeline(model, (guided_denoiser(model, 0.15),)), "linf:0.15", samples=60)
+    record = log.threats[0]
+    assert record.oblivious_accuracy is not None
+    assert record.oblivious_accuracy > 0.5
+    assert log.robust_accuracy <= 0.2
+    assert "RK-OBLIVIOUS" in ids(log)
+
+
+@pytest.mark.slow
+def test_a_detector_that_never_misses_a_careless_attack_is_broken() -> None:
+    model, samples = standard(), load_samples("digits").take(200)
+    detector = fitted("binary", model, load_samples("digits", split="train"), eps=0.2, epochs=8)
+    with torch.no_grad():
+        clean, attacked = (
+            detector.score(model, x)
+            for x in (samples.pixels(slice(None)), careless(model, samples, 0.2, 9))
+        )
+    assert (attacked[:, None] > clean[None]).double().mean() >= 0.999
+    log = audited(Pipeline(model, detector=detector), "linf:0.2", samples=24)
+    record = log.threats[0]
+    assert record.oblivious_accuracy is not None
+    assert record.oblivious_accuracy >= 0.9
+    assert log.robust_accuracy <= 0.1
 
 
 @pytest.mark.slow
