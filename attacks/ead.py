@@ -5,7 +5,9 @@ size_2^2 + beta size_1 + c f6 by a gradient step, shrinking by `beta` and moment
 weight c as Carlini & Wagner do. As in the authors' code the shrinkage is `beta` itself, not `beta`
 times the step, and steps fall with the square root of what is left of a round. Deviations: success
 is judged where the gradient is taken, at the point with momentum, at no extra forward; every
-sample searches and aborts for itself.
+sample searches and aborts for itself; and at the end the best point is drawn towards the point that
+l1 would choose if the model were linear there, as far as that succeeds: what the l2 term has spread
+over many pixels comes together in few (7 forwards and 1 backward more).
 """
 
 from typing import NamedTuple
@@ -15,9 +17,15 @@ from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe_nearest
 from robustkit.attacks.parts.gradient import glance, look
+from robustkit.attacks.parts.hyperplane import onto_hyperplane
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note
 from robustkit.attacks.parts.reach import reach
+from robustkit.losses import margin
 from robustkit.norms import spread
+
+TRIES = 6
+BEYOND = 1e-4
+"""How far beyond the boundary the linear answer is placed, as a share of the way."""
 
 
 class Memory(NamedTuple):
@@ -72,13 +80,33 @@ def ead(
         )
 
     def finish(problem: Problem, state: State) -> State:
-        """A look at the last point."""
-        return observe_nearest(problem, state, *glance(problem, state.x, hinge))
+        """A look at the last point, and the best one drawn together."""
+        state = observe_nearest(problem, state, *glance(problem, state.x, hinge))
+        return _gathered(problem, state)
 
     settings = {
         "steps": steps, "rounds": rounds, "step_size": step_size, "beta": beta, "weight": weight
     }  # fmt: skip
     return Attack("ead", init, step, steps, finish, minimum_norm=True, settings=settings)
+
+
+def _gathered(problem: Problem, state: State) -> State:
+    """Go from the best point towards the nearest one of the linearised boundary, by bisection."""
+    seen = look(problem, state.x_adv, margin)
+    delta = state.x_adv - problem.x
+    rise = (seen.gradient * delta).flatten(1).sum(1) - seen.loss
+    aim = rise.nan_to_num(0.0).clamp_min(0) * (1 + BEYOND)
+    nearest = onto_hyperplane("l1", seen.gradient, aim, problem.threat.box(problem.x))
+    share, known = torch.ones_like(rise), torch.zeros_like(rise)
+    tried = known + 1
+    for _ in range(TRIES):
+        state = state._replace(x=reach(problem, torch.lerp(delta, nearest, spread(tried, delta))))
+        logits, loss = glance(problem, state.x, hinge)
+        state = observe_nearest(problem, state, logits, loss)
+        reached = problem.goal.reached(logits)
+        known, share = torch.where(reached, tried, known), torch.where(reached, share, tried)
+        tried = (known + share) / 2
+    return state
 
 
 def _elastic(delta: Tensor, beta: float) -> Tensor:

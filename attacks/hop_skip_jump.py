@@ -2,10 +2,13 @@
 
 Chen et al. 2020, arXiv 1904.02144, algorithms 1 and 2: step to the boundary by bisection, estimate
 its normal there from decisions, jump along it, come back. Every query is one step here, and a
-sample is in one of four phases. Deviations: starts are tried until one succeeds, every other one
-of coarse noise; there are as many rounds as the queries allow, not 64.
+sample is in one of five phases. Deviations: starts are tried until one succeeds, every other one
+of coarse noise; from its boundary a fiftieth of the queries goes to noise in other directions, a
+little nearer each, of which every success is the new start, since the descent ends at the class it
+began with; there are as many rounds as the queries allow, not 64.
 """
 
+from functools import partial
 from math import ceil, log2
 from typing import NamedTuple
 
@@ -17,9 +20,13 @@ from robustkit.attacks.parts.noise import noise
 from robustkit.attacks.parts.reach import reach
 from robustkit.norms import NORMS, TINY, spread
 
-START, BISECT, PROBE, JUMP = range(4)
+START, BISECT, PROBE, JUMP, SCOUT = range(5)
+NEARER, SCOUTING = 0.95, 50
+"""How much nearer a scout looks than the best start, and what share of the queries scouts get."""
 FIRST_RADIUS = 0.1
 LAST_HALVING = 22
+SCOUTS_FROM = 1000
+"""The number of the first scout's noise; starts have those below."""
 
 
 class Memory(NamedTuple):
@@ -57,7 +64,7 @@ def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
         zero, empty = torch.zeros_like(problem.eps), torch.zeros_like(problem.x)
         count = zero.long()
         memory = Memory(
-            count, count, count, zero, problem.x, zero, zero + 1, empty, empty, empty, zero
+            count, count - 1, count, zero, problem.x, zero, zero + 1, empty, empty, empty, zero
         )
         return begin(problem, noise(problem, count), memory)
 
@@ -68,12 +75,13 @@ def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
         state = observe_nearest(problem, state, logits, reached.to(state.loss))
         memory = Memory(*state.memory)
         after = memory
-        for phase, learn in enumerate((_begun, _bisected, _probed, _jumped)):
+        for phase, learn in enumerate((_begun, _bisected, probed, _jumped, scouted)):
             here = memory.phase == phase
-            after = choose_rows(here, learn(problem, memory, state.x, reached, samples), after)
+            after = choose_rows(here, learn(problem, memory, state.x, reached), after)
         t = state.t + 1
         return state._replace(x=_next(problem, after, t), t=t, memory=after)
 
+    probed, scouted = partial(_probed, samples), partial(_scouted, queries // SCOUTING)
     settings = {"queries": queries, "samples": samples}
     return Attack(
         "hop-skip-jump", init, step, queries, minimum_norm=True, gradient=False, settings=settings
@@ -109,7 +117,7 @@ def _radius(problem: Problem, memory: Memory) -> Tensor:
 # What each phase makes of the answer to its query at `x`: the memory after it.
 
 
-def _begun(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samples: int) -> Memory:
+def _begun(problem: Problem, memory: Memory, x: Tensor, reached: Tensor) -> Memory:
     """Try starts until one succeeds."""
     found = torch.where(spread(reached, x), x, memory.far)
     return memory._replace(
@@ -119,14 +127,24 @@ def _begun(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samples
     )
 
 
-def _bisected(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samples: int) -> Memory:
+def _scouted(scouts: int, problem: Problem, memory: Memory, x: Tensor, reached: Tensor) -> Memory:
+    """Take what succeeds nearer to the picture; then the descent begins."""
+    over = memory.asked + 1 >= scouts
+    return memory._replace(
+        phase=torch.where(over, BISECT, SCOUT),
+        asked=torch.where(over, 0, memory.asked + 1),
+        far=torch.where(spread(reached, x), x, memory.far),
+    )
+
+
+def _bisected(problem: Problem, memory: Memory, x: Tensor, reached: Tensor) -> Memory:
     """Halve the bracket; then `far` comes to its end, and a round begins."""
     middle = (memory.low + memory.high) / 2
     high, low = torch.where(reached, middle, memory.high), torch.where(reached, memory.low, middle)
     over = memory.asked + 1 >= _halvings(problem)
     wide, zero = spread(over, x), torch.zeros_like(x)
     return memory._replace(
-        phase=torch.where(over, PROBE, BISECT),
+        phase=torch.where(over, torch.where(memory.rounds < 0, SCOUT, PROBE), BISECT),
         rounds=memory.rounds + over,
         asked=torch.where(over, 0, memory.asked + 1),
         hits=torch.zeros_like(memory.hits),
@@ -138,7 +156,7 @@ def _bisected(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samp
     )
 
 
-def _probed(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samples: int) -> Memory:
+def _probed(samples: int, problem: Problem, memory: Memory, x: Tensor, reached: Tensor) -> Memory:
     """Sum up the directions that succeed; then take their lead over the average one."""
     way = (x - memory.far) / spread(_radius(problem, memory).clamp_min(TINY), x)
     total, agreeing = memory.total + way, memory.agreeing + way * spread(reached, x)
@@ -159,7 +177,7 @@ def _probed(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, sample
     )
 
 
-def _jumped(problem: Problem, memory: Memory, x: Tensor, reached: Tensor, samples: int) -> Memory:
+def _jumped(problem: Problem, memory: Memory, x: Tensor, reached: Tensor) -> Memory:
     """Halve the jump until it lands in success, or stay where rounding leaves nothing to halve."""
     over = reached | (memory.asked + 1 >= LAST_HALVING)
     return memory._replace(
@@ -180,7 +198,10 @@ def _next(problem: Problem, memory: Memory, t: Tensor) -> Tensor:
         drawn = draws.normal(problem.x.shape[1:]).to(delta)
     probe = drawn * spread(_radius(problem, memory) / NORMS["l2"].size(drawn), drawn)
     x = noise(problem, memory.asked)
+    elsewhere = noise(problem, memory.asked + SCOUTS_FROM)
+    share = NEARER * _distance(problem, memory.far) / _distance(problem, elsewhere).clamp_min(TINY)
     for phase, query in (
+        (SCOUT, _between(problem, elsewhere, share.clamp_max(1.0))),
         (BISECT, _between(problem, memory.far, (memory.low + memory.high) / 2)),
         (PROBE, reach(problem, delta + probe)),
         (JUMP, reach(problem, delta + memory.normal * spread(memory.length, delta))),
