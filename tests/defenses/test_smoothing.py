@@ -10,6 +10,7 @@ import torch
 from click.testing import Result
 from torch import Tensor, nn
 
+import robustkit as rk
 from robustkit.audit.statistics import lower_bound
 from robustkit.defenses import smoothing
 from robustkit.defenses.smoothing import (
@@ -24,6 +25,7 @@ from robustkit.defenses.smoothing import (
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.model import Classifier
+from robustkit.threat import ThreatModel
 
 Run = Callable[..., Result]
 
@@ -148,3 +150,29 @@ def test_the_verb_certifies_and_goes_on_where_it_was_killed(
     assert ledger.read_text() == whole
     other = [word if word != "0.1" else "0.2" for word in WORDS]
     assert run(*other, "--resume", code=2)
+
+
+def bent() -> Classifier:
+    torch.manual_seed(2)
+    first = nn.Linear(16, 24)
+    first.weight.data.mul_(3)
+    layers = nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(24, 3))
+    return Classifier(layers.requires_grad_(False))
+
+
+@pytest.mark.slow
+def test_no_attack_turns_a_vote_within_its_radius() -> None:
+    model, votes_taken = bent(), Smoothing(0.2, 500)
+    x, index = torch.rand(2000, 1, 4, 4), torch.arange(2000)
+    found = certify(model, x, index, votes_taken, batch_size=8192)
+    kept = (found.prediction != ABSTAINED).nonzero().squeeze(1)
+    label, radius = found.prediction[kept], found.radius[kept].float()
+    assert len(kept) > 1000
+    turned = []
+    for factor in (1.0, 3.0):
+        target, threat = Classifier(Noisy(model, 0.2)), ThreatModel("l2", factor * radius)
+        x_adv = rk.attack("pgd:steps=10", target, x[kept], label, threat).x_adv
+        again = certify(model, x_adv, index[kept], votes_taken, seed=1, batch_size=8192)
+        turned.append(int(((again.prediction != label) & (again.prediction != ABSTAINED)).sum()))
+    assert turned[0] == 0
+    assert turned[1] > 100
