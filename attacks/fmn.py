@@ -1,8 +1,9 @@
 """FMN: a ball around the picture that finds the radius of the closest error.
 
 Pintor et al. 2021, arXiv 2102.12827, algorithm 1. Deviations: the projection is the nearest point
-of ball *and* walls; until a success the radius is 0.1 % beyond the estimated boundary; in linf the
-step begins at 10, as in the published implementations; the point after the last step is looked at.
+of ball *and* walls, except in l0; until a success the radius is 0.1 % beyond the estimated
+boundary; in linf the step begins at 10, as in the published implementations; the point after the
+last step is looked at.
 """
 
 import torch
@@ -13,7 +14,7 @@ from robustkit.attacks.parts.gradient import Look, glance, look
 from robustkit.attacks.parts.reach import farthest, reach
 from robustkit.attacks.parts.schedule import cosine
 from robustkit.losses import margin
-from robustkit.norms import NORMS, TINY, spread
+from robustkit.norms import NORMS, TINY, Box, spread
 
 # By this factor the first ball is larger than the linearisation says, or rounding might end every
 # step on the boundary itself.
@@ -49,7 +50,7 @@ def fmn(*, steps: int = 1000, step_size: float | None = None, gamma: float = 0.0
         length = cosine(state.t, steps, longest, longest / 100)
         slope = NORMS["l2"].size(seen.gradient).clamp_min(TINY)
         ahead = state.x - problem.x + seen.gradient * spread(length / slope, seen.gradient)
-        delta = norm.project(ahead, radius, problem.threat.box(problem.x))
+        delta = norm.project(ahead, radius, _box(problem))
         return state._replace(x=reach(problem, delta), t=state.t + 1, memory=(radius,))
 
     def finish(problem: Problem, state: State) -> State:
@@ -58,6 +59,19 @@ def fmn(*, steps: int = 1000, step_size: float | None = None, gamma: float = 0.0
 
     settings = {"steps": steps, "step_size": step_size, "gamma": gamma}
     return Attack("fmn", init, step, steps, finish, minimum_norm=True, settings=settings)
+
+
+def _box(problem: Problem) -> Box:
+    """What projecting keeps to: ball and walls at once, but in l0 the mask alone.
+
+    The l0 ball keeps the longest ways as they are published: the nearest point drops values that a
+    wall stops short, which are back a step later, and after 100 steps has an eighth more of them.
+    """
+    low, high = problem.threat.box(problem.x)
+    if problem.threat.norm_name != "l0":
+        return low, high
+    free = torch.where(high > low, torch.inf, 0.0)
+    return -free, free
 
 
 def _radius(problem: Problem, state: State, seen: Look, share: Tensor) -> Tensor:
