@@ -242,7 +242,7 @@ def run(arguments: argparse.Namespace, cache: Cache) -> None:
         for norm in arguments.norm or NORMS:
             for rival in rivals(norm):
                 path = cache.path(rival, name, norm, arguments.samples)
-                wanted = not arguments.attack or any(p in rival.label for p in arguments.attack)
+                wanted = not arguments.attack or any(p in path.stem for p in arguments.attack)
                 if path.is_file() or not wanted:
                     continue
                 try:
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="where results are kept")
     parser.add_argument("--model", action="append", help="part of a model's name")
     parser.add_argument("--norm", action="append", choices=NORMS)
-    parser.add_argument("--attack", action="append", help="part of an implementation's name")
+    parser.add_argument("--attack", action="append", help="part of an implementation's file name")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--write", action="store_true", help="make reports/optimality.md")
     arguments = parser.parse_args()
