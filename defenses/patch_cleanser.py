@@ -3,8 +3,8 @@
 Xiang et al. 2022 (arXiv 2108.09135). A few masks are chosen so that each place of the patch lies
 under one of them. Where the model says the same under every two of the masks, no patch can change
 what double masking answers: whatever it shows, one mask hides it, and all votes that could overrule
-that mask see it hidden as well. It holds for any model; one trained with masks (`two_masks`) is
-needed for it to hold often.
+that mask see it hidden as well. It holds for any model, and often only
+for one that was trained by the objective `masked`.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,6 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from robustkit.defenses.training.inner import Batch, Craft
-from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.model import Classifier
 from robustkit.rectangle import sides
@@ -22,7 +20,6 @@ from robustkit.threat import ThreatModel
 
 LEAD = 1e-5
 """By how much of the logits' size an answer must lead, so that no rounding turns it."""
-_MASKS = 1
 
 
 @dataclass(frozen=True)
@@ -153,23 +150,6 @@ def mask_set(like: Tensor, threat: ThreatModel, *, masks: int = 6) -> Tensor:
     down, across = _spans(like.shape[2], height, masks), _spans(like.shape[3], width, masks)
     hidden = down[:, None, :, None] & across[None, :, None, :]
     return hidden.flatten(0, 1)[:, None].to(like.device)
-
-
-def two_masks(*, masks: int = 6, fill: float = 0.0) -> Craft:
-    """Pictures to train on, each behind two masks of the set, drawn anew at every step.
-
-    Against a patch of no area there is nothing to hide.
-    """
-
-    def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        if not float(threat.eps):
-            return batch.x
-        hidden = mask_set(batch.x, threat, masks=masks)
-        draws = Draws.keyed(batch.seed, batch.index).at(_MASKS, batch.step)
-        pair = draws.integers(len(hidden), (2,))
-        return batch.x.masked_fill(hidden[pair[:, 0]] | hidden[pair[:, 1]], fill)
-
-    return craft
 
 
 def _spans(length: int, patch: int, masks: int) -> Tensor:

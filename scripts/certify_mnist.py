@@ -58,12 +58,13 @@ PROOFS = (
     ),
     Proof(
         "smoothing", f"--recipe gaussian --epochs 10 --threat l2:0.5 {QUICK}",
-        "--sigma 0.5 --draws 2000 --samples 500 --radius 0.25 --radius 0.5 --radius 1",
+        "--sigma 0.5 --draws 2000 --samples 300 --radius 0.5",
         ">= 85 % at l2:0.5",
     ),
     Proof(
         "patch-cleanser", "--recipe masked --threat patch:5x5 --attack masked-pgd:steps=5 "
-        "--samples 50", "--method patch-cleanser --threat patch:5x5", ">= 40 % of 5x5 patches",
+        "--samples 50", "--method patch-cleanser --threat patch:5x5 --samples 500",
+        ">= 40 % of 5x5 patches",
     ),
 )  # fmt: skip
 DENOISER = "--denoiser unet --threat linf:0.2 --suite standard --samples 100"

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustkit.defenses.denoise.objectives import hgd, pixel, stability
-from robustkit.defenses.ibp_training import ibp
-from robustkit.defenses.patch_cleanser import two_masks
 from robustkit.defenses.training.alignment import grad_align
 from robustkit.defenses.training.assembly import Assembly, Objective, cross_entropy, hard
 from robustkit.defenses.training.awp import awp
+from robustkit.defenses.training.bounded import ibp
+from robustkit.defenses.training.denoising import hgd, pixel, stability
 from robustkit.defenses.training.free import free, universal_at
 from robustkit.defenses.training.inner import (
     Batch,
@@ -26,6 +25,7 @@ from robustkit.defenses.training.inner import (
     noisy,
     steep,
 )
+from robustkit.defenses.training.masking import two_masks
 from robustkit.defenses.training.several import avg_at, e_at, max_at, msd
 from robustkit.errors import UserError
 from robustkit.losses import kl

@@ -13,10 +13,10 @@ from torch.nn import functional
 from robustkit import zoo
 from robustkit.defenses.denoise import DENOISERS, denoiser
 from robustkit.defenses.denoise.guarded import Guarded, guarded
-from robustkit.defenses.denoise.objectives import hgd, pixel, stability
 from robustkit.defenses.denoise.stored import packed, stage
 from robustkit.defenses.denoise.unet import UNet, unet
 from robustkit.defenses.pipeline import Pipeline
+from robustkit.defenses.training.denoising import hgd, pixel, stability
 from robustkit.defenses.training.inner import Batch, gaussian_noise, still
 from robustkit.defenses.training.loop import train
 from robustkit.defenses.training.objectives import objective

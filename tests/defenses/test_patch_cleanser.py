@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustkit.defenses.patch_cleanser import LEAD, Cleanser, cleanser, mask_set, two_masks
+from robustkit.defenses.patch_cleanser import LEAD, Cleanser, cleanser, mask_set
 from robustkit.defenses.training.inner import Batch
+from robustkit.defenses.training.masking import two_masks
 from robustkit.errors import UserError
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
