@@ -106,8 +106,8 @@ def sight(
 ) -> Classifier:
     """The classifier of two classes that an attack on a detector runs on; see the module.
 
-    A detection counts from `confidence` on, in (0, 1). Raises UserError for an objective that is
-    not known, and for one that lacks its `target`.
+    A detection counts from `confidence` on, in (0, 1), or from the detector's own threshold if that
+    is higher. Raises UserError for an objective that is not known, or lacks its `target`.
 
     >>> from torchvision.models.detection import ssdlite320_mobilenet_v3_large
     >>> net = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
@@ -123,7 +123,8 @@ def sight(
         raise UserError("a confidence between 0 and 1", str(confidence), "write 0.05")
     if objective == "misclassify" and target is None:
         raise UserError("the label that objects shall get", "none", "add --to LABEL")
-    least = log(confidence / (1 - confidence))
+    sure = max(confidence, detector.threshold)
+    least = log(sure / (1 - sure))
     module = Sight(detector, OBJECTIVES[objective], least, target)
     return Classifier(
         module,

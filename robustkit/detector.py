@@ -93,6 +93,11 @@ class Detector:
         # Mode, weights, gradients and generators are kept for a detector as for a classifier.
         self.frozen = Classifier(module, name=name, device=device).frozen
 
+    @property
+    def threshold(self) -> float:
+        """The confidence below which the module itself throws away what it sees."""
+        return float(getattr(self.module, "roi_heads", self.module).score_thresh)
+
     def detect(self, x: Tensor, confidence: float = 0.0) -> list[Boxes]:
         """What is seen on pictures `x` `[B,C,H,W]` in [0, 1], on the host, surest first.
 

@@ -1,6 +1,6 @@
 """Blind a detector on a street: cars, signs and people that it found are gone.
 
-Usage: python scripts/examples/blind_a_detector.py [--threat linf:8/255] [--out blinded-street]
+Usage: python scripts/examples/blind_a_detector.py [--threat linf:12/255] [--out blinded-street]
        python scripts/examples/blind_a_detector.py --model torchvision:fasterrcnn_resnet50_fpn \\
            --picture my-street.jpg [--confidence 0.5]
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model")
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--threat", default="linf:8/255")
+    parser.add_argument("--threat", default="linf:12/255")
     parser.add_argument("--confidence", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=400, help="of training the small detector")
     parser.add_argument("--out", type=Path, default=Path("blinded-street"))
@@ -53,7 +53,7 @@ def main() -> None:
         x, _ = street(10**6)
     attacked = attack_each(
         detector, [x], ThreatModel.parse(given.threat), objective="disappear",
-        confidence=given.confidence, attack="pgd:steps=40",
+        confidence=given.confidence, attack="pgd:steps=100",
     )[0]  # fmt: skip
     for title, picture in (("before", x), ("after", attacked)):
         (seen,) = detector.detect(picture[None], given.confidence)

@@ -50,6 +50,18 @@ def test_nothing_that_is_detected_is_surer_than_the_surest_candidate(detector: D
         assert float(sure[row, :, surest].max()) == pytest.approx(float(sure[row].max()), rel=1e-4)
 
 
+@pytest.mark.parametrize("confidence", [0.001, 0.9])
+def test_the_attack_ends_where_nothing_is_detected(detector: Detector, confidence: float) -> None:
+    inner = getattr(detector.module, "roi_heads", detector.module)
+    inner.score_thresh = float(detector.detect(X)[0].scores.max()) - 1e-4
+    assert detector.threshold == inner.score_thresh
+    model = sight(detector, "disappear", confidence=confidence)
+    with model.frozen(), torch.no_grad():
+        blind = model(X).argmax(1).bool()
+    assert blind.tolist() == [not len(one.labels) for one in detector.detect(X, confidence)]
+    assert confidence > 0.5 or not blind[0]
+
+
 def test_a_picture_is_seen_alike_whatever_its_neighbours(detector: Detector) -> None:
     with detector.frozen(), torch.no_grad():
         together = detector.odds(X).sigmoid()
