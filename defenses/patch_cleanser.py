@@ -78,11 +78,12 @@ class Cleanser:
         other = torch.arange(count, device=x.device).repeat(len(row))
         pairs = torch.stack((mask.repeat_interleave(count), other), 1)
         second = self.answers(x, row.repeat_interleave(count), pairs)[0].view(-1, count)
-        label = first[row, mask]
-        overruling = (second == label[:, None]).all(1)
-        # Where several overrule, the last one counts; where one is right, all of them are.
-        chosen[row[overruling]] = label[overruling]
-        return chosen
+        overruling = (second == first[row, mask][:, None]).all(1)
+        # The first mask that nothing contradicts overrules the others.
+        place = torch.full_like(chosen, count)
+        place = place.scatter_reduce(0, row[overruling], mask[overruling], "amin")
+        label = first.gather(1, place.clamp_max(count - 1)[:, None]).squeeze(1)
+        return torch.where(place < count, label, chosen)
 
     def certify(self, x: Tensor) -> Certificate:
         """Certify pictures `x` `[B,C,H,W]` against one patch that fits under the masks."""
