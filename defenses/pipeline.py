@@ -4,7 +4,7 @@ What an attacker looks at follows from what the stages declare of themselves, an
 by whoever is audited (Athalye et al. 2018, arXiv 1802.00420; Tramer et al. 2020, arXiv 2002.08347).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from robustkit.defenses.bpda import followable, straightened
 from robustkit.defenses.detectors.detector import Detector
 from robustkit.defenses.postprocess import Postprocess
 from robustkit.defenses.stage import Stage, Transform
-from robustkit.errors import UserError
+from robustkit.errors import RefusedError, UserError
 from robustkit.model import Classifier
 
 
@@ -90,7 +90,7 @@ class Pipeline:
             access=inner.access,
             device=inner.device,
             views=views,
-            abstain=self.detector.classes if self.detector else None,
+            abstain=chain.abstain,
             random=any(stage.random for stage in self.stages),
         )
 
@@ -119,8 +119,8 @@ class Pipeline:
         return "; ".join([self.model.source, *self._notes()])
 
 
-def _line(name: str, settings: object, kinds: Sequence[str]) -> str:
-    shown = ", ".join(f"{key}={value}" for key, value in dict(settings).items())  # type: ignore[call-overload]
+def _line(name: str, settings: Mapping[str, object], kinds: Sequence[str]) -> str:
+    shown = ", ".join(f"{key}={value}" for key, value in settings.items())
     return " ".join(part for part in (name, f"({shown})" if shown else "", *kinds) if part)
 
 
@@ -137,6 +137,7 @@ class _Chain(nn.Module):
         super().__init__()
         self.model, self.transforms = model, tuple(transforms)
         self.detector, self.postprocess = detector, postprocess
+        self.abstain = detector.classes if detector else None
         self.parts = nn.ModuleList([model.module])
         self.keep(*transforms, detector, postprocess.run if postprocess else None)
 
@@ -152,6 +153,12 @@ class _Chain(nn.Module):
         if self.detector is None:
             return self._behind(self.model(x))
         seen = self.detector.see(self.model, x)
+        if seen.logits.shape[1] != self.abstain:
+            raise RefusedError(
+                f"a detector for the {seen.logits.shape[1]} classes of {self.model.name}",
+                f"{self.detector.name} for {self.abstain}",
+                "fit it on this very model",
+            )
         answer = self._behind(seen.logits)
         turned = answer.amax(1) + self.detector.excess(self.model, seen)
         return torch.cat((answer, turned[:, None]), 1)

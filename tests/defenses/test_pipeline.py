@@ -13,12 +13,13 @@ from robustkit.audit.plan import Plan, make_plan
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.postprocess import rounded, scaled
 from robustkit.defenses.stage import Stage
-from robustkit.errors import UserError
+from robustkit.errors import RefusedError, UserError
 from robustkit.goal import Goal
 from robustkit.losses import LOSSES, excess, margin
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 from robustkit.zoo import load_model, load_samples
+from tests.contract.syncs import counted_syncs
 from tests.defenses.small import BLACK_AND_WHITE, DARKER, RESIZED, SIX_BITS, Brightness
 
 DIGITS = load_samples("digits").take(24)
@@ -143,6 +144,18 @@ def test_attacks_on_a_view_are_charged_to_the_model() -> None:
     assert (defended.forwards, defended.backwards) == (4 * (6 + 6), 4 * 5)
 
 
+@pytest.mark.parametrize("attack", ["apgd-ce", "orthogonal-pgd", "apgd-ce:loss=evasive-1"])
+def test_no_step_on_a_view_waits_for_the_device(attack: str) -> None:
+    detector = Brightness().calibrate(model(), X, false_alarms=0.25)
+    defended = Pipeline(model(), (SIX_BITS,), detector, rounded()).classifier()
+    chosen, problem = build(f"{attack}@detector-aware"), posed(defended)
+    with defended.frozen(), torch.no_grad():
+        state = chosen.init(problem)
+        with counted_syncs() as waits:
+            state = chosen.step(problem, state)
+    assert not waits
+
+
 def test_who_does_not_know_the_defense_cannot_ask_it() -> None:
     """One query at the end, and the picture that was made without the defense."""
     defended = Pipeline(model(), (BLACK_AND_WHITE,)).classifier()
@@ -180,6 +193,13 @@ def test_a_pipeline_in_a_pipeline_is_refused() -> None:
 def test_a_detector_without_a_threshold_is_refused() -> None:
     with pytest.raises(UserError, match="threshold"):
         Pipeline(model(), detector=Brightness()).classifier()
+
+
+def test_a_detector_of_another_model_is_refused() -> None:
+    three = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)))
+    defended = Pipeline(three, detector=watchful().detector).classifier()
+    with pytest.raises(RefusedError, match="for the 3 classes"):
+        defended(X)
 
 
 def test_everything_is_frozen_and_left_as_it_was() -> None:
