@@ -96,7 +96,8 @@ class Detector:
     @property
     def threshold(self) -> float:
         """The confidence below which the module itself throws away what it sees."""
-        return float(getattr(self.module, "roi_heads", self.module).score_thresh)
+        inner: Any = getattr(self.module, "roi_heads", self.module)
+        return float(inner.score_thresh)
 
     def detect(self, x: Tensor, confidence: float = 0.0) -> list[Boxes]:
         """What is seen on pictures `x` `[B,C,H,W]` in [0, 1], on the host, surest first.

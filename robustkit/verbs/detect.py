@@ -11,7 +11,6 @@ from robustkit.errors import UserError
 from robustkit.options import Option, dest
 from robustkit.verbs.auditing import run_folder
 from robustkit.verbs.console import plain, print_json, print_table
-from robustkit.verbs.labels import TO
 from robustkit.verbs.verb import flags, single, verb
 
 if TYPE_CHECKING:
@@ -20,10 +19,14 @@ if TYPE_CHECKING:
 IMAGES = Option("images", "The folder of the pictures, otherwise that of --data.", metavar="DIR")
 OBJECTIVE = Option(
     "objective",
-    "What the attacker wants: objects unseen, seen as --to, or seen where there are none.",
+    "What the attacker wants: objects unseen, seen as --to, or where there are none.",
     default="disappear",
     choices=("disappear", "misclassify", "create"),
 )
+TO = Option(
+    "to", "The category to be seen as; otherwise the only one to vanish or appear.",
+    metavar="CATEGORY",
+)  # fmt: skip
 CONFIDENCE = Option(
     "confidence", "From which a detection counts, before and after.", "number", "P", 0.05
 )
@@ -82,6 +85,8 @@ def command(model: str, **given: Any) -> None:
         click.echo(plain(headline(facts)))
         for gate in facts["gates"]:
             click.echo(f"{gate['verdict']}: {gate['reason']}")
+        for note in facts["notes"]:
+            click.echo(f"note: {plain(note)}", err=True)
     click.echo(f"report: {plain(folder / 'report.html')}", err=True)
     if any(gate["verdict"] == "FAIL" for gate in facts["gates"]):
         click.get_current_context().exit(1)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,7 +143,7 @@ def measured(
         "data": scenes.name, "data_sha256": scenes.sha256, "pictures": len(made.scenes),
         "objects": sum(len(scene.truth.labels) for scene in made.scenes), **rows,
         "vanished": {
-            "count": gone, "of": found, "rate": gone / found if found else 0.0,
+            "count": gone, "of": found, "rate": gone / found if found else nan,
             "interval": clopper_pearson(gone, found),
         },
         "notes": notes, "version": __version__,
