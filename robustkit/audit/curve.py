@@ -7,6 +7,7 @@ counts too, so that the curve never lies above the audit's own number.
 import torch
 from torch import Tensor
 
+from robustkit.audit.adaptive import aimed
 from robustkit.audit.bout import Ring
 from robustkit.audit.standing import Clean, Standing
 from robustkit.audit.statistics import clopper_pearson
@@ -49,7 +50,7 @@ def _smallest(ring: Ring, threat: ThreatModel, rows: Tensor) -> Tensor:
     """The size of the smallest success for each of `rows`, infinite where there is none."""
     if not len(rows):
         return torch.zeros(0)
-    attack = ATTACKS[threat.norm_name]
+    attack = aimed(ATTACKS[threat.norm_name], ring.model)
     whole = threat.with_eps(_everything(threat, ring.samples.x[0].numel()))
     ring.progress.note(f"security curve by {attack}")
     result = ring.attack(attack, whole, rows)

@@ -80,6 +80,13 @@ def test_an_honest_model_is_not_accused(stages: tuple[object, ...]) -> None:
     assert (log.threats[0].oblivious_accuracy is None) == (not stages)
 
 
+@pytest.mark.slow
+def test_the_security_curve_of_a_defense_follows_its_stand_in() -> None:
+    """Through two grey levels there is no gradient: without a stand-in nothing would be found."""
+    record = audited(CANARIES["one bit"], "linf:0.15", attacks=["fgsm"], curve=True).threats[0]
+    assert record.curve[-1].robust_accuracy < record.robust_accuracy
+
+
 def careless(model: Classifier, samples: rk.Samples, eps: float, seed: int) -> Tensor:
     """The last points of PGD, which goes on after its success and knows of no defense."""
     x, index = samples.pixels(slice(None)), torch.arange(len(samples))

@@ -95,6 +95,8 @@ def test_an_audit_on_the_command_line(run, train: Path) -> None:
     assert {attack["name"].partition("@")[2] for attack in record["attacks"]} >= {
         "undefended", "bpda-identity", "bpda-surrogate", "detector-aware",
     }  # fmt: skip
+    resumed = run(*words, *parts, "--defense-data", train, "--json", "--resume").stdout
+    assert json.loads(resumed)["threats"][0]["attacks"] == record["attacks"]
     again = run(*words, "--defense", "bit-depth:bits=3", "--resume", code=2)
     assert "defenses" in again.stderr
 
