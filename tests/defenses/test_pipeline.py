@@ -156,6 +156,31 @@ def test_no_step_on_a_view_waits_for_the_device(attack: str) -> None:
     assert not waits
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize("mode", ["orthogonal", "selective"])
+def test_orthogonal_pgd_serves_one_goal_and_keeps_the_other(mode: str, wrong: bool) -> None:
+    """Linear in both: the class turns on the first pixel, the detector on all of them alike."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    net[1].weight.data = torch.tensor([[-1.0, 0, 0, 0], [1, 0, 0, 0]])
+    net[1].bias.data = torch.tensor([0.5, -0.5])
+    x = torch.full((1, 1, 2, 2), 0.5)
+    x[0, 0, 0, 0] = 0.7 if wrong else 0.3
+    plain = Classifier(net)
+    clean = torch.rand(40, 1, 2, 2, generator=torch.Generator().manual_seed(0)) / 4
+    defended = Pipeline(plain, detector=Brightness().calibrate(plain, clean)).classifier()
+    goal = Goal(torch.tensor([0]), abstain=2)
+    index, attack = torch.zeros(1).long(), build(f"orthogonal-pgd:mode={mode},step_size=0.01")
+    problem = pose(defended, x, goal, ThreatModel.parse("l2:0.1"), index=index)
+    with defended.frozen(), torch.no_grad():
+        state = attack.init(problem)._replace(x=x)
+        moved = (attack.step(problem, state).x - x).flatten()
+    assert moved.norm() == pytest.approx(0.01, rel=1e-3)
+    to_leave, to_please = moved[0], -moved.mean()
+    if mode == "orthogonal":
+        assert float(to_leave if wrong else to_please) == pytest.approx(0, abs=1e-6)
+    assert float(to_please if wrong else to_leave) > 1e-3
+
+
 def test_who_does_not_know_the_defense_cannot_ask_it() -> None:
     """One query at the end, and the picture that was made without the defense."""
     defended = Pipeline(model(), (BLACK_AND_WHITE,)).classifier()
