@@ -9,6 +9,9 @@ from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
+DRAWS = 10
+"""Answers of a model that draws random numbers which one judgement is made of."""
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -27,13 +30,18 @@ class Ruling:
 
 
 def predict(model: Classifier, x: Tensor, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions, confidences and whether all logits are finite, each `[N]` on the host."""
+    """Predictions, confidences and whether all logits are finite, each `[N]` on the host.
+
+    Of a model that draws random numbers on purpose the mean of several answers counts, so that
+    neither side wins by one lucky draw.
+    """
+    draws = DRAWS if model.random else 1
     labels, confidences, finite = [], [], []
     with torch.no_grad():
         for part in x.split(batch_size):
-            logits = model(part.to(model.device))
-            finite.append(logits.isfinite().all(1).cpu())
-            confidence, label = logits.softmax(1).max(1)
+            answers = torch.stack([model(part.to(model.device)) for _ in range(draws)])
+            finite.append(answers.isfinite().all(2).all(0).cpu())
+            confidence, label = answers.softmax(2).mean(0).max(1)
             labels.append(label.cpu())
             confidences.append(confidence.nan_to_num(0.0).cpu())
     return torch.cat(labels), torch.cat(confidences), torch.cat(finite)

@@ -10,6 +10,7 @@ from robustkit.attacks.attack import Problem, pose, unrolled
 from robustkit.audit import adaptive
 from robustkit.audit.conduct import _digest
 from robustkit.audit.plan import Plan, make_plan
+from robustkit.audit.referee import predict
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.postprocess import rounded, scaled
 from robustkit.defenses.stage import Stage
@@ -248,6 +249,21 @@ def test_no_device_takes_the_views_away() -> None:
     for one in (defended, *defended.views.values()):
         assert one.device.type == "meta"
         assert {value.device.type for value in one.module.state_dict().values()} == {"meta"}
+
+
+def test_one_lucky_draw_decides_nothing() -> None:
+    """Right in nine of ten calls: the referee says so of every picture, one call does not."""
+
+    def noise(x: Tensor) -> Tensor:
+        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.1, 0 * x, x)
+
+    fickle = Stage("fickle", noise, random=True)
+    with model().frozen():
+        label, _, finite = predict(Pipeline(model(), (fickle,)).classifier(), X, 24)
+        once = Pipeline(model(), (fickle,)).classifier()(X.repeat(9, 1, 1, 1)).argmax(1)
+        assert torch.equal(label, model()(X).argmax(1))
+    assert finite.all()
+    assert (once != label.repeat(9)).float().mean() > 0.05
 
 
 def test_another_setting_is_another_model() -> None:
