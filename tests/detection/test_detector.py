@@ -116,6 +116,21 @@ def test_each_objective_comes_nearer_within_the_budget(name: str, objective: str
     assert float((gaps[1] - gaps[0]).mean()) > 0
 
 
+def test_gradients_agree_with_finite_differences_and_stay_in_their_picture() -> None:
+    model = sight(Detector(family("fcos").double()), "create")
+    x = X.double().requires_grad_()
+
+    def gap(at: torch.Tensor) -> torch.Tensor:
+        return model(at).diff(dim=1)[:, 0]
+
+    with model.frozen():
+        (slope,) = torch.autograd.grad(gap(x)[0], x)
+        way = slope.sign()
+        rise = gap(x.detach() + 1e-4 * way) - gap(x.detach() - 1e-4 * way)
+    assert not slope[1:].any()
+    assert float(rise[0].detach()) / 2e-4 == pytest.approx(float(slope.abs().sum()), rel=0.02)
+
+
 def test_log_odds_of_a_softmax_are_exact_where_one_is_sure() -> None:
     from robustkit.detector import _of_softmax
 
