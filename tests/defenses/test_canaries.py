@@ -68,7 +68,13 @@ def test_a_defense_that_must_not_be_known_is_named() -> None:
     assert "RK-OBLIVIOUS" in ids(log)
 
 
-@pytest.mark.parametrize("stages", [(), (SIX_BITS,)], ids=["alone", "with a harmless stage"])
+@pytest.mark.parametrize(
+    "stages",
+    [
+        pytest.param((), id="alone"),
+        pytest.param((SIX_BITS,), id="with a harmless stage", marks=pytest.mark.slow),
+    ],
+)
 def test_an_honest_model_is_not_accused(stages: tuple[object, ...]) -> None:
     model = load_model("digits-adversarial")
     alone = audited(model, "linf:0.1", attacks=["apgd-ce"])
@@ -148,7 +154,7 @@ def test_a_reference_model_is_not_accused(reference: object) -> None:
     )
     data = f"{reference}/mnist/test-1000.npz"
     for one in (model, Pipeline(model, (SIX_BITS,))):
-        log = rk.audit(one, data, WIDE, samples=100)
+        log = rk.audit(one, data, WIDE, samples=40, attacks=["apgd-ce:steps=50"])
         assert log.trusted
         assert not ids(log, "high")
-        assert 0.85 <= log.robust_accuracy <= 0.95
+        assert 0.8 <= log.robust_accuracy <= 0.95
