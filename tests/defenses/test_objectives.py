@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from robustkit.attacks.attack import unrolled
+from robustkit.attacks.pgd import pgd
 from robustkit.defenses import catalogue
 from robustkit.defenses.training.inner import (
     Batch,
     divergent,
     gaussian_noise,
     noisy,
+    posed,
     steep,
     still,
 )
@@ -39,6 +42,16 @@ def test_pgd_finds_the_worst_point_of_an_asymmetric_linear_model() -> None:
     sign = torch.tensor([1.0, -1.0, 1.0, 1.0]).view(1, 2, 2)
     expected = batch.x + 0.1 * torch.stack((-sign, sign))
     torch.testing.assert_close(x_adv, expected)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_pgd_in_training_goes_where_the_attack_of_that_name_goes(norm: str) -> None:
+    model, batch, threat = normed(), pictures(), ThreatModel(norm, 0.4)
+    with model.frozen():
+        x_adv = steep(steps=3, length=0.5)(model, batch, threat)
+        attack = replace(pgd(steps=3, step_size=0.2), finish=None)
+        last = unrolled(attack, posed(model, batch, batch.x, threat)).x
+    torch.testing.assert_close(x_adv, last)
 
 
 def test_noisy_fgsm_is_the_noise_and_one_whole_step() -> None:
