@@ -27,6 +27,7 @@ from robustkit.audit.detection import (
 from robustkit.audit.statistics import clopper_pearson
 from robustkit.draws import Draws
 from robustkit.errors import UserError
+from robustkit.loading.extras import need
 from robustkit.rectangle import sides
 from robustkit.report.detection import Drawing
 from robustkit.threat import ThreatModel
@@ -184,7 +185,8 @@ def _drawing(name: str, panels: Sequence[Panel], names: dict[int, str]) -> Drawi
 
 
 def prepare(detector: "Detector", scenes: "Scenes") -> None:
-    """Refuse data whose labels the detector never gives."""
+    """Refuse data whose labels the detector never gives, and a machine that cannot measure."""
+    need("pycocotools.cocoeval", why="mAP")
     labels = sorted({int(one) for scene in scenes.scenes for one in scene.truth.labels})
     check_labels(detector, labels, scenes.scenes[0].x[None])
 

@@ -1,6 +1,7 @@
 """`robustkit detect`: from weights and a COCO file to a report, and what can be wrong."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,13 @@ def test_what_cannot_be_done_is_said(
     error = run(*given, *words, code=code).stderr
     assert said in error
     assert "fix:" in error
+
+
+def test_nothing_is_attacked_that_cannot_be_measured(
+    given: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+    assert "pip install pycocotools" in run(*given, code=3).stderr
 
 
 def test_a_classifier_is_no_detector(given: tuple[object, ...]) -> None:
