@@ -23,9 +23,10 @@ class Meter(nn.Module):
     """A classifier as a module, pixels in [0, 1] to logits, which keeps the books of each sample.
 
     `x` `[N,C,H,W]` are the pictures and `y` `[N]` their labels; `nearest`, `forwards` and
-    `backwards` are `[N]`. Points are clamped to the bounds before the model sees them. What
-    library asks about which picture is found out by distance: to where each sample was last seen,
-    and to the picture itself; `about` says it outright.
+    `backwards` are `[N]`. Points are clamped to the bounds before the model sees them. As many
+    points as samples are one for each, in their order; of fewer or more it is found out by distance
+    whose they are: to where each sample was last seen, and to the picture itself. `about` says
+    which samples are asked about from now on.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Meter(nn.Module):
         """Logits `[B, K]`, of no use for samples that are spent; raises SpentError if all are."""
         if bool(self.spent[... if self.rows is None else self.rows].all()):
             raise SpentError
-        points = points.clamp(0, 1)
-        rows = self._owners(points.detach())
+        seen = points.detach()
+        rows = self._owners(seen)
+        # Clamping has no gradient on the bounds themselves, where pixels often are.
+        points = seen.clamp(0, 1) + (points - seen)
         logits = self.ask(points)
         live = ~self.spent[rows]
         self.forwards.index_add_(0, rows, live.long())
@@ -81,10 +84,10 @@ class Meter(nn.Module):
         return nn.functional.one_hot(wrong, logits.shape[1]).to(logits)
 
     def _owners(self, points: Tensor) -> Tensor:
-        if self.rows is not None and len(points) == len(self.rows):
-            return self.rows
-        flat = points.flatten(1)
         rows = torch.arange(len(self.x)) if self.rows is None else self.rows
+        if len(points) == len(rows):
+            return rows
+        flat = points.flatten(1)
         known = torch.stack([self.x[rows].flatten(1), self.last[rows].flatten(1)])
         return rows[torch.cdist(flat.expand(2, -1, -1), known).amin(0).argmin(1)]
 

@@ -63,7 +63,7 @@ OURS = (
     ("fab", "fab:steps=165", "linf l2 l1"),
     ("fab-t", "fab-t", "linf l2 l1"),
     ("pgd", "min-pgd:steps=100", "linf l2 l1"),
-    ("apgd-t", "min-apgd-t:steps=20,targets=3", "linf l2 l1"),
+    ("apgd-t", "min-apgd-t:steps=20,rounds=20,targets=3", "linf l2 l1"),
     ("pgd", "pgd:steps=100", "linf l2 l1"),
     ("bim", "bim:steps=100", "linf l2 l1"),
     ("fgsm", "fgsm", "linf l2 l1"),

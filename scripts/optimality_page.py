@@ -81,8 +81,8 @@ def verdicts(rows: Sequence[Line]) -> list[str]:
 def _verdict(what: str, own: Line, other: Line, *, slack: float) -> str:
     word = "pass" if own.score >= other.score - slack else "**FAIL**"
     return (
-        f"| {what} | {own.label.removeprefix('robustkit ')} {own.score:.3f} "
-        f"| {other.label} {other.score:.3f} | {own.score - other.score:+.3f} | {word} |"
+        f"| {what} | {own.label.removeprefix('robustkit ')} {own.score:.4f} "
+        f"| {other.label} {other.score:.4f} | {own.score - other.score:+.4f} | {word} |"
     )
 
 
