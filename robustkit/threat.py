@@ -55,7 +55,8 @@ class ThreatModel:
         """Refuse a norm that is not known and a budget that cannot be one."""
         if self.norm_name not in THREATS:
             raise _not_a_threat(f"{self.norm_name}:{self.eps}")
-        lowest = float(torch.as_tensor(self.eps).min()) if _count(self.eps) else 0.0
+        # Only a tensor has to be asked, which may wait for its device.
+        lowest = self.eps if not isinstance(self.eps, Tensor) else _lowest(self.eps)
         if not lowest >= 0:
             raise UserError("a budget eps >= 0", str(self.eps), "give for example linf:8/255")
         if self.transform and not self.limits:
@@ -215,8 +216,8 @@ class ThreatModel:
         return torch.maximum(over, outside).clamp_min(0).nan_to_num(torch.inf)
 
 
-def _count(eps: float | Tensor) -> int:
-    return eps.numel() if isinstance(eps, Tensor) else 1
+def _lowest(eps: Tensor) -> float:
+    return float(eps.min()) if eps.numel() else 0.0
 
 
 def _not_a_threat(text: str) -> UserError:
