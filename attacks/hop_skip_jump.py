@@ -8,6 +8,7 @@ little nearer each, of which every success is the new start, since the descent e
 began with; there are as many rounds as the queries allow, not 64.
 """
 
+from collections.abc import Callable
 from functools import partial
 from math import ceil, log2
 from typing import NamedTuple
@@ -50,6 +51,10 @@ class Memory(NamedTuple):
     length: Tensor
 
 
+Learn = Callable[[Problem, Memory, Tensor, Tensor], Memory]
+"""`learn(problem, memory, x, reached)`: what a phase makes of the answer to its query at `x`."""
+
+
 def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
     """HopSkipJump in l2 and linf; round k estimates with `samples * sqrt(k)` queries.
 
@@ -75,13 +80,14 @@ def hop_skip_jump(*, queries: int = 10000, samples: int = 100) -> Attack:
         state = observe_nearest(problem, state, logits, reached.to(state.loss))
         memory = Memory(*state.memory)
         after = memory
-        for phase, learn in enumerate((_begun, _bisected, probed, _jumped, scouted)):
+        for phase, learn in enumerate(learnt):
             here = memory.phase == phase
             after = choose_rows(here, learn(problem, memory, state.x, reached), after)
         t = state.t + 1
         return state._replace(x=_next(problem, after, t), t=t, memory=after)
 
     probed, scouted = partial(_probed, samples), partial(_scouted, queries // SCOUTING)
+    learnt: tuple[Learn, ...] = (_begun, _bisected, probed, _jumped, scouted)
     settings = {"queries": queries, "samples": samples}
     return Attack(
         "hop-skip-jump", init, step, queries, minimum_norm=True, gradient=False, settings=settings
