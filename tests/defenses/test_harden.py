@@ -59,6 +59,16 @@ def test_a_model_that_gained_nothing_is_not_called_hardened(run: Run, tmp_path: 
     assert "NOT hardened" in (tmp_path / "made/MODEL-CARD.md").read_text()
 
 
+def test_several_threats_are_trained_and_audited_together(run: Run, tmp_path: Path) -> None:
+    words = [*QUICK, "--threat", "l2:0.5", "--recipe", "fast", "--epochs", "1"]
+    facts = json.loads(run(*words).stdout)
+    assert facts["after"]["robust_accuracy"] > facts["before"]["robust_accuracy"]
+    text = (tmp_path / "made/MODEL-CARD.md").read_text()
+    assert "under linf:0.1 and l2:0.5" in text
+    assert [text.count(f"| {side} | l2:0.5 | 60 |") for side in ("before", "after")] == [1, 1]
+    assert "recipe: objective e-at" in text
+
+
 def scores(clean: float, robust: float) -> Scores:
     return Scores(clean=clean, robust=robust, samples=100)
 
@@ -128,6 +138,9 @@ def test_a_budget_chooses_the_recipe() -> None:
         (["--epochs", "0"], "one epoch"),
         (["--epochs", "3", "--budget", "1m"], "leave one"),
         (["--resume"], "--out"),
+        (["--recipe", "trades", "--threat", "linf:0.1", "--threat", "l2:0.5"], "several threats"),
+        (["--recipe", "patch-at"], "for a patch"),
+        (["--recipe", "pgd-at", "--threat", "patch:2x2"], "for a patch"),
     ],
 )
 def test_wrong_flags_are_told_before_anything_is_loaded(
