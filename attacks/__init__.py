@@ -18,7 +18,7 @@ from robustkit.attacks.attack import Attack, AttackInfo
 from robustkit.attacks.bisected import bisected, min_apgd_t, min_pgd
 from robustkit.attacks.boundary import boundary
 from robustkit.attacks.carlini_wagner import carlini_wagner
-from robustkit.attacks.corruption import corruption
+from robustkit.attacks.corruption import corruption, corruption_accuracy
 from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.ead import ead
@@ -109,10 +109,10 @@ def build(text: str) -> Attack:
 
 __all__ = [
     "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
-    "carlini_wagner", "catalogue", "corruption", "ddn", "deepfool", "di_fgsm", "ead", "fab",
-    "fab_t", "fgsm", "fmn", "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs",
-    "masked_apgd", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel",
-    "orthogonal_pgd", "patch_rs", "pdpgd", "pgd", "rays", "rotation_translation", "salt_and_pepper",
-    "si_ni_fgsm", "sigma_zero", "spsa", "square", "stadv", "ti_fgsm", "uniform_noise", "universal",
-    "vmi_fgsm", "worst_of_k",
+    "carlini_wagner", "catalogue", "corruption", "corruption_accuracy", "ddn", "deepfool",
+    "di_fgsm", "ead", "fab", "fab_t", "fgsm", "fmn", "gaussian_noise", "hop_skip_jump", "info",
+    "jsma", "lbfgs", "masked_apgd", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes",
+    "ni_fgsm", "one_pixel", "orthogonal_pgd", "patch_rs", "pdpgd", "pgd", "rays",
+    "rotation_translation", "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square",
+    "stadv", "ti_fgsm", "uniform_noise", "universal", "vmi_fgsm", "worst_of_k",
 ]  # fmt: skip
