@@ -24,10 +24,7 @@ EXTRAS = {
     "timm": ("timm",),
     "hf": ("huggingface_hub", "transformers", "datasets"),
     "onnx": ("onnx", "onnxruntime"),
-    "ray": ("ray",),
-    "train": ("accelerate",),
-    "explain": ("captum",),
-    "augment": ("kornia",),
+    "detection": ("pycocotools",),
 }
 """Extra -> the modules that it brings. What it requires is in the metadata of the package."""
 
