@@ -112,7 +112,8 @@ def write(rows: list[dict[str, Any]]) -> None:
     ahead = sum(row["ours"][0] >= row["theirs"][0] for row in rows)
     text = (
         "# Patches on GoogLeNet, ours and ten published ones\n\n"
-        f"50 x 50 pixels on 224 x 224 (5 % of the area), {rows[0]['n']} looks each: the held-out "
+        f"50 x 50 pixels on 224 x 224 (5 % of the area), {min(row['n'] for row in rows)} to "
+        f"{max(row['n'] for row in rows)} looks each: the held-out "
         f"reference pictures, {LOOKS} random placements each (22.5 degrees, 0.9 to 1.1 of the "
         f"size, anywhere). Ours: {rows[0]['steps']} steps of 8 pictures on the other half. "
         "Success is the share seen as the target; accuracy that still seen right. The published "
