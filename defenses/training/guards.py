@@ -2,7 +2,8 @@
 
 Catastrophic overfitting: the model learns to withstand one step and loses everything to several.
 Collapse: it answers the same whatever it sees. Robust overfitting: it knows its training pictures.
-Overfitting to the attack: it withstands the loss that it was attacked with, and others less.
+Overfitting to the attack: it withstands the loss that it was attacked with, and others less. No
+progress: what one-step training shows it is more than can be learned.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from robustkit.model import Classifier
 from robustkit.records import Record
 from robustkit.threat import ThreatModel
 
-Alarm = Literal["", "catastrophic overfitting", "collapse"]
+Alarm = Literal["", "catastrophic overfitting", "collapse", "no progress"]
 
 GAP = 0.25
 DROP = 0.15
@@ -34,6 +35,8 @@ MEMORISED = 0.15
 """From this gap of robust accuracy between training and validation on, a run warns."""
 ATTACK_GAP = 0.03
 """From this gap between accuracy under cross-entropy and under the margin on, a run warns."""
+STUCK = 0.95
+"""The share of the loss of a guess above which nothing is being learned."""
 ALIGNED = 0.3
 """Below this alignment of gradients, one step no longer finds what several steps find."""
 SMALL_LADDER = ("fgsm-rs", "n-fgsm", "pgd-2", "grad-align", "pgd-at")
@@ -137,14 +140,23 @@ def _exact(model: Classifier) -> Iterator[None]:
         yield
 
 
-def alarm(now: Probe, *, best: float, warm: bool, epochs: float, one_step: bool = False) -> Alarm:
+def alarm(
+    now: Probe,
+    *,
+    best: float,
+    warm: bool,
+    epochs: float,
+    one_step: bool = False,
+    loss: float = 0.0,
+) -> Alarm:
     """What a probe gives away; `best` is the highest multi-step accuracy of earlier probes.
 
     At full eps (`warm`), FGSM 25 points above PGD is enough; while eps still grows, robustness
     falls by itself, so PGD must also have lost 15 points. In `one_step` training at full eps,
     gradients that no longer align are enough where PGD has lost anything. A model that answers one
     class to more than 90 % with a loss within 2 % of guessing has collapsed, two `epochs` into the
-    run; one whose loss is not finite has at any time.
+    run; one whose loss is not finite has at any time. One-step training whose own `loss` at full
+    eps is still within 5 % of guessing makes no progress.
     """
     if not isfinite(now.loss) or (guessing(now) and epochs >= SLOW):
         return "collapse"
@@ -152,7 +164,8 @@ def alarm(now: Probe, *, best: float, warm: bool, epochs: float, one_step: bool 
     bent = one_step and warm and now.alignment < ALIGNED and now.multi_step < best
     if bent or (gap and (warm or now.multi_step < best - DROP)):
         return "catastrophic overfitting"
-    return ""
+    stuck = one_step and warm and loss >= STUCK * log(max(2, now.classes))
+    return "no progress" if stuck else ""
 
 
 def guessing(now: Probe) -> bool:

@@ -35,7 +35,7 @@ from robustkit.threat import ThreatModel
 MOST_FALLS = 2
 PROBE_EVERY = 200
 
-Status = Literal["running", "complete", "catastrophic overfitting", "collapse"]
+Status = Literal["running", "complete", "catastrophic overfitting", "collapse", "no progress"]
 
 
 class Entry(Record):
@@ -138,7 +138,10 @@ class _Run:
         seen = probe(trainer.model, trainer.probed(), trainer.now)
         epochs = trainer.step / trainer.epoch_steps
         warm, one_step = trainer.eps_share == 1, trainer.objective in ONE_STEP
-        found = alarm(seen, best=self.peak, warm=warm, epochs=epochs, one_step=one_step)
+        found = alarm(
+            seen, best=self.peak, warm=warm, epochs=epochs, one_step=one_step,
+            loss=self._mean_loss(),
+        )  # fmt: skip
         if found:
             self._mend(found, seen)
             return
@@ -150,7 +153,7 @@ class _Run:
         """Roll back and change what went wrong, or give up where nothing is left to change."""
         trainer = self.trainer
         entry = self._entry(seen, alarm=found)
-        if found == "collapse":
+        if found != "catastrophic overfitting":
             trainer.falls += 1
             following = firmer(trainer.objective)
             slower = ", lr / 5" if trainer.falls > 1 else ""
@@ -201,10 +204,14 @@ class _Run:
             objective=trainer.objective,
             rate=trainer.rate,
             eps=float(trainer.now.eps),
-            loss=float(torch.stack(self.losses).mean()),
+            loss=self._mean_loss(),
             probe=seen,
             **more,
         )
+
+    def _mean_loss(self) -> float:
+        """That of training since the entry before."""
+        return float(torch.stack(self.losses).mean())
 
     def _write_down(self, entry: Entry) -> None:
         self.log.append(entry)

@@ -127,6 +127,15 @@ def test_gradients_that_no_longer_align_are_an_alarm_in_one_step_training() -> N
     assert seen(0.2, one_step=False) == ""
 
 
+def test_one_step_training_that_only_guesses_at_full_eps_makes_no_progress() -> None:
+    seen = a_probe(0.3, 0.2)
+    stuck = alarm(seen, best=0.6, warm=True, epochs=4, one_step=True, loss=2.31)
+    assert stuck == "no progress"
+    assert alarm(seen, best=0.6, warm=True, epochs=4, one_step=True, loss=2.1) == ""
+    assert alarm(seen, best=0.6, warm=False, epochs=4, one_step=True, loss=2.31) == ""
+    assert alarm(seen, best=0.6, warm=True, epochs=4, one_step=False, loss=2.31) == ""
+
+
 def test_a_probe_tells_one_step_from_several() -> None:
     # Two valleys of wrong answers: one whole step jumps over the near one, short ones fall in.
     class Bent(nn.Module):
