@@ -263,7 +263,12 @@ def run(arguments: argparse.Namespace, cache: Cache) -> None:
 
 def page(cache: Cache) -> str:
     """The report of everything in the cache."""
-    parts = [section(norm, found) for norm in NORMS if (found := cache.results(norm))]
+    parts = []
+    for norm in NORMS:
+        found = cache.results(norm)
+        missing = ", ".join(model for model in MODELS if model not in found)
+        parts += [section(norm, found)] if found else [f"## {norm}\n"]
+        parts += [f"Not measured: {missing}.\n"] if missing else []
     return (
         "# Local optimality, ours and other libraries'\n\n"
         f"AttackBench's measure with {LIMIT} forwards and backwards a sample: 1 for an attack that "
