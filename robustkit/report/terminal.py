@@ -70,12 +70,15 @@ def _cascade(record: ThreatRecord, width: int) -> Table:
     """A row an attack; a narrow terminal gets the columns that matter most."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(Text(title(record.threat)), overflow="fold", min_width=10)
-    rows = [_cells(attack, trusted=record.trusted) for attack in record.attacks]
+    met = [attack for attack in record.attacks if attack.attempted] or list(record.attacks)
+    rows = [_cells(attack, trusted=record.trusted) for attack in met]
     shown = COLUMNS if width >= WIDE else NARROW
     for column in shown:
         table.add_column(column, justify="right", no_wrap=True)
-    for attack, cells in zip(record.attacks, rows, strict=True):
+    for attack, cells in zip(met, rows, strict=True):
         table.add_row(Text(plain(attack.name)), *(cells[column] for column in shown))
+    if len(met) < len(record.attacks):
+        table.add_row(Text(f"and {len(record.attacks) - len(met)} that met nothing", style="dim"))
     return table
 
 

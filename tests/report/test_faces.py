@@ -210,6 +210,20 @@ def test_the_terminal_shows_verdict_cascade_and_judgements(log):
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_attacks_with_nothing_left_to_meet_are_counted_on_a_terminal():
+    log = build_log(("linf:0.1",))
+    (record,) = log.threats
+    idle = [
+        record.attacks[0].model_copy(update={"name": f"idle-{number}", "attempted": 0})
+        for number in range(3)
+    ]
+    update = {"threats": (record.model_copy(update={"attacks": (*record.attacks, *idle)}),)}
+    text = terminal(log.model_copy(update=update))
+    assert "and 3 that met nothing" in " ".join(text.split())
+    assert "idle" not in text
+    assert "met nothing" not in terminal(log)
+
+
 @pytest.mark.parametrize("face", ["html", "markdown", "junit", "cyclonedx", "terminal"])
 def test_an_untrusted_number_is_on_no_face(face):
     trusted = build_log(("linf:0.1",)).model_copy(update={"gates": ()})
