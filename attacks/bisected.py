@@ -42,6 +42,7 @@ def bisected(attack: Attack, *, rounds: int = 10) -> Attack:
     steps = rounds * (attack.steps + 1)
 
     def posed(problem: Problem, eps: Tensor, over: Tensor) -> Problem:
+        """The problem with the budgets `eps`, drawn anew."""
         return problem._replace(draws=problem.draws.at(over)).with_eps(eps)
 
     def init(problem: Problem) -> State:

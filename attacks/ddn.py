@@ -44,6 +44,7 @@ def ddn(
         late = 2 * state.t >= steps
 
         def score(logits: Tensor, goal: Goal) -> Tensor:
+            """The margin in the second half, the log odds before."""
             return torch.where(late, margin(logits, goal), log_odds(logits, goal))
 
         seen = look(problem, state.x, score)

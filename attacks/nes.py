@@ -31,6 +31,7 @@ def nes(
     steps = steps_within(queries, samples)
 
     def turn(problem: Problem, state: State, gradient: Tensor) -> tuple[Tensor, Memory]:
+        """The step that the estimated gradient asks for."""
         mean = DECAY * state.memory[0] + (1 - DECAY) * gradient
         length = problem.eps * cosine(state.t, steps, FIRST, LAST)
         return problem.threat.norm.steepest(mean, length, None), (mean,)

@@ -43,6 +43,7 @@ def _blind(name: str, draw: Draw, queries: int) -> Attack:
     """Look at one drawn point a step."""
 
     def drawn(problem: Problem, t: Tensor) -> Tensor:
+        """The point of one try."""
         return draw(problem, problem.draws.at(problem.restart).at(t))
 
     def init(problem: Problem) -> State:

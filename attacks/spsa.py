@@ -31,6 +31,7 @@ def spsa(
     steps = steps_within(queries, samples)
 
     def turn(problem: Problem, state: State, gradient: Tensor) -> tuple[Tensor, Memory]:
+        """The step that the estimated gradient asks for."""
         moments, mean, scale = adam(Moments(*state.memory), gradient, state.t)
         return step_size * mean / scale, moments
 

@@ -194,9 +194,11 @@ def _move_mass(problem: Problem, best: Tensor, t: Tensor, p_init: float) -> Tens
     power = 1 if problem.threat.norm_name == "l1" else 2
 
     def mass(part: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+        """The size of what lies inside."""
         return part.abs().pow(power).sum(dims, keepdim=True)
 
     def unit(part: Tensor) -> Tensor:
+        """The same of length one."""
         return part / (mass(part) ** (1 / power) + TINY)
 
     bump = _bump(window, spread(side, best), spread(drawn.turned, best))

@@ -27,6 +27,7 @@ class _Mean(nn.Module):
         self.models = models
 
     def forward(self, x: Tensor) -> Tensor:
+        """The mean of the logits."""
         return torch.stack([model(x) for model in self.models]).mean(0)
 
 

@@ -77,6 +77,7 @@ def patch_norm(shape: tuple[int, int] = (1, 1)) -> Norm:
     """The norm of patches whose height is to their width as `shape`; a square by default."""
 
     def size(delta: Tensor) -> Tensor:
+        """The share that the smallest rectangle around the change takes."""
         changed = (delta != 0).any(1)
         units = [
             _extent(changed.any(3 - axis)) / side for axis, side in zip((1, 2), shape, strict=True)
@@ -85,16 +86,19 @@ def patch_norm(shape: tuple[int, int] = (1, 1)) -> Norm:
         return (area / changed[0].numel()).to(delta.dtype)
 
     def project(delta: Tensor, eps: Tensor, box: Box) -> Tensor:
+        """The nearest change inside one rectangle."""
         clipped = delta.clamp(*box)
         gain = delta.square() - (delta - clipped).square()
         return _only(clipped, best_place(gain, eps, shape))
 
     def steepest(gradient: Tensor, eps: Tensor, box: Box | None) -> Tensor:
+        """The best paint in the best place, exactly."""
         wall = gradient.sign() if box is None else torch.where(gradient > 0, box[1], box[0])
         wall = torch.where(gradient == 0, 0, wall)
         return _only(wall, best_place(gradient * wall, eps, shape))
 
     def sample(like: Tensor, eps: Tensor, draws: Draws) -> Tensor:
+        """Uniform paint in a drawn place."""
         noise = (2 * draws.at(0).uniform(like.shape[1:]) - 1).to(like)
         return _only(noise, drawn_place(like, eps, draws.at(1), shape))
 

@@ -79,6 +79,7 @@ def judged(attack: Attack, task: Task, engine: Engine) -> Result:
     size = engine.batch_size or choose_batch_size(task.model.device, task.x[0].numel())
 
     def run(batch_size: int) -> tuple[Outcome, Ruling]:
+        """The attack and its rulings, with batches of this size."""
         outcome = engine.with_batch_size(batch_size).run(attack, task)
         ruling = rule(
             task.model, outcome.x_adv, x=task.x, goal=task.goal, threat=task.threat,

@@ -39,6 +39,7 @@ class ConfidenceSequence:
         limit = mixed + log(self.alpha)
 
         def excluded(rate: float) -> bool:
+            """Whether the counts speak against this rate."""
             return _log_likelihood(successes, n, rate) < limit
 
         share = successes / n

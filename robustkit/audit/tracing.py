@@ -29,6 +29,7 @@ def trace(
     index, parsed = kept.to(model.device), ThreatModel.parse(threat, model.bounds)
 
     def goals(n: int) -> Goal:
+        """The goal of the first `n` samples."""
         return Goal(y[:n], abstain=model.abstain)
 
     # Where memory runs out fewer samples are traced.

@@ -133,6 +133,7 @@ def _softmax(call: Call) -> Tensor:
 
 def _reduce(run: Callable[..., Tensor]) -> Operator:
     def reduce(call: Call) -> Tensor:
+        """The operator over its axes."""
         axes = call.option("axes", 1)
         if not axes and call.get("noop_with_empty_axes", 0):
             return call.at(0)
@@ -239,6 +240,7 @@ def _plain(run: Callable[..., Tensor]) -> Operator:
 
 def _many(run: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     def fold(call: Call) -> Tensor:
+        """The operator over all inputs."""
         found = call.at(0)
         for index in range(1, len(call.inputs)):
             found = run(found, call.at(index))

@@ -173,6 +173,7 @@ class _Machine:
 
 def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
     def handler(machine: _Machine, _: Any) -> None:
+        """Push what is made."""
         made = make(machine)  # first, as it may put another stack in place
         machine.stack.append(made)
 
@@ -181,6 +182,7 @@ def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
 
 def _drop(take: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
     def handler(machine: _Machine, _: Any) -> None:
+        """Take, and push nothing."""
         take(machine)
 
     return handler

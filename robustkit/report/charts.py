@@ -29,6 +29,7 @@ def overview(records: Sequence[ThreatRecord]) -> Markup:
     height = 34 + row * len(records)
 
     def at(fraction: float) -> float:
+        """Where a value lies in the drawing."""
         return left + fraction * (right - left)
 
     parts = [_scale(at, 20, height - 14)]
@@ -76,6 +77,7 @@ def by_class(record: ThreatRecord) -> Markup:
     height = 30 + row * len(shown)
 
     def at(fraction: float) -> float:
+        """Where a value lies in the drawing."""
         return left + fraction * (right - left)
 
     parts = [_scale(at, 14, height - 8)]
@@ -149,6 +151,7 @@ def security_curve(records: Sequence[ThreatRecord]) -> Markup:
     points += [(read(r.threat).eps, r.robust_accuracy, r.interval) for r in known]
 
     def at(eps: float, fraction: float) -> tuple[float, float]:
+        """Where a value lies in the drawing."""
         return left + eps / largest * (right - left), bottom - fraction * (bottom - top)
 
     parts = []

@@ -25,6 +25,7 @@ def traced(lines: Sequence[tuple[Sequence[float], bool]], name: str) -> Markup:
     height = (high - low) or 1.0
 
     def at(step: int, value: float) -> tuple[float, float]:
+        """Where a value lies in the drawing."""
         x = LEFT + step / (steps - 1) * (RIGHT - LEFT)
         return x, BOTTOM - (value - low) / height * (BOTTOM - TOP)
 

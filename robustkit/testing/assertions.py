@@ -46,6 +46,7 @@ def _in_words(
 
     @functools.wraps(assertion)
     def spoken(self: "RobustAudit", *args: P.args, **rest: P.kwargs) -> None:
+        """The assertion, what refuses it told as a failure."""
         __tracebackhide__ = True
         try:
             assertion(self, *args, **rest)

@@ -37,6 +37,7 @@ def pictures(log: AuditLog, folder: Path, threats: Container[str]) -> list[str]:
     names = log.model.classes
 
     def called(label: int) -> str:
+        """The name of a class, or its number."""
         return plain(names[label]) if 0 <= label < len(names) else str(label)
 
     return [

@@ -61,6 +61,7 @@ def _asserting(item: pytest.Item, settings: Settings, audited: "Audited") -> "Ro
     item.stash.setdefault(AUDITED, []).append(audited)
 
     def note(judgement: Judgement) -> None:
+        """Keep a judgement, and hand it to whoever listens."""
         record = {"test": item.nodeid, **asdict(judgement), **_facts(audited, judgement.threat)}
         config.hook.pytest_robustkit_update_record(config=config, record=record)
         records.append(record)
