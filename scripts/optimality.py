@@ -274,8 +274,11 @@ def page(cache: Cache) -> str:
         f"AttackBench's measure with {LIMIT} forwards and backwards a sample: 1 for an attack that "
         "finds the smallest error that any of these found, 0 for one that finds nothing; `mean` is "
         "over the models. `found` is the share of samples with any error found, `passes` the "
-        "forwards and backwards a sample, `s` the seconds on one thread. An empty cell was not "
-        "run. In the second table of each norm, the best of ours may not be below the best of "
+        "forwards and backwards a sample, `s` the seconds on one thread. What is empty or in no "
+        "table was not run: the script knows more attacks and models than there was time for. "
+        "AutoAttack's FAB-T leaves a sample at its first success within eps, and so tries one "
+        "target where eps is no limit. In the second table of each norm, which knows only what ran "
+        "on every model, the best of ours may not be below the best of "
         f"theirs, nor below the best implementation of the same attack by more than {SLACK}.\n"
         f"Torch {torch.__version__}. Made by `python scripts/optimality.py --cache FOLDER "
         "--write`.\n\n" + "\n".join(parts)
