@@ -96,8 +96,10 @@ def test_shift_moves_each_picture_by_at_most_one_pixel(script: dict[str, Any]) -
     }
 
 
+@pytest.mark.slow
 def test_the_hardened_model_raises_no_grave_finding() -> None:
-    log = rk.audit("zoo:digits-adversarial", "zoo:digits", zoo.THREAT, suite="quick", samples=100)
+    data = zoo.load_samples("digits").take(200)
+    log = rk.audit("zoo:digits-adversarial", data, zoo.THREAT, suite="standard")
     assert log.trusted
     assert not [finding for finding in log.findings if finding.severity == "high"]
     assert log.robust_accuracy > 0.75
