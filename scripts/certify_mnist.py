@@ -99,11 +99,11 @@ DENOISERS = """
 
 The network alone keeps {alone} of {samples} pictures under linf:0.2. Each denoiser (a U-Net of 8
 channels) was trained in front of it and audited as a pipeline, by the suite `standard` and the
-attacks that its views call for. The last column is the result. Those before it show what two
-attackers alone leave: one who does not know of the denoiser, one who takes it for the identity.
+attacks that its views call for. The last number is the result; the one before it is what an
+attacker leaves who does not know of the denoiser.
 
-| taught by | clean | without knowing | straight through | all attacks, 95 % interval | wanted |
-|---|---|---|---|---|---|
+| taught by | clean | without knowing | all attacks, 95 % interval | wanted |
+|---|---|---|---|---|
 {lines}
 """
 
@@ -200,7 +200,6 @@ def withstood(guard: Guard, out: Path) -> str:
     alone = {one["name"]: one["robust_accuracy_alone"] for one in audit["threats"][0]["attacks"]}
     cells = (
         guard.name, percent(after["clean_accuracy"]), percent(alone["apgd-ce@undefended"]),
-        percent(alone["apgd-ce@bpda-identity"]),
         f"**{percent(after['robust_accuracy'])}** {span(after['interval'])}", guard.wanted,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
