@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "detect": ("robustkit.verbs.detect", "Blind an object detector; mAP before and after."),
     "demo": ("robustkit.verbs.demo", "Audit the two models that come with robustkit."),
     "harden": ("robustkit.verbs.harden", "Train a model against attacks; audit what it won."),
-    "certify": ("robustkit.verbs.certify", "Prove in which radius a smoothed vote holds."),
+    "certify": ("robustkit.verbs.certify", "Prove what no attack can change."),
     "compare": ("robustkit.verbs.compare", "Compare runs sample by sample; fail on a drop."),
     "report": ("robustkit.verbs.report", "Render a finished run in another format."),
     "explain": ("robustkit.verbs.explain", "Say what a finding means and what to do about it."),

@@ -144,6 +144,9 @@ def trades_awp(*, gamma: float = 0.005, smoothing: float = 0.0) -> Objective:
     return awp(trades(smoothing=smoothing), gamma=gamma)
 
 
+UNATTACKED = ("gaussian", "masked", "denoise-pixel", "denoise-hgd", "denoise-stability")
+"""The objectives whose pictures are made for something else than to fool what is trained."""
+
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "pgd-at": pgd_at,
     "pgd-2": partial(pgd_at, steps=2, length=0.5),

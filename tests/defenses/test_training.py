@@ -182,6 +182,16 @@ def test_catastrophic_overfitting_rolls_back_and_climbs_the_ladder(
     assert steps == [1, 2, 3, 3, 4, 5, 6]
 
 
+def test_training_that_meets_no_attack_cannot_overfit_to_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alarming(monkeypatch, {2: "catastrophic overfitting"})
+    plain = QUICK.model_copy(update={"objective": "gaussian"})
+    done = train(load_model("digits-standard"), digits(200), THREAT, plain)
+    assert done.status == "complete"
+    assert [entry.alarm for entry in done.log] == ["", "", ""]
+
+
 def test_a_run_stops_where_no_remedy_is_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
