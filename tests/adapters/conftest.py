@@ -25,4 +25,4 @@ def need_peer(name: str) -> None:
         try:
             importlib.import_module(PACKAGES[name])
         except ImportError:
-            pytest.skip(f"{name} is not installed: pip install 'robustkit-audit[peers]'")
+            pytest.skip(f"{name} is not installed: run ./scripts/peers")
