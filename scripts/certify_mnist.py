@@ -69,7 +69,7 @@ PROOFS = (
 )  # fmt: skip
 DENOISER = "--denoiser unet --threat linf:0.2 --suite standard --samples 100"
 GUARDS = (
-    Guard("end-to-end", f"--recipe pgd-at --epochs 10 {DENOISER}", ">= 80 %"),
+    Guard("end-to-end", f"--recipe pgd-at --epochs 15 {DENOISER}", ">= 80 %"),
     Guard("pixel", f"--recipe denoise-pixel --epochs 6 {DENOISER}", "shown for what it is"),
     Guard("hgd", f"--recipe denoise-hgd --epochs 6 {DENOISER}", "shown for what it is"),
 )
