@@ -76,7 +76,8 @@ class _Shares:
         if target is not None:
             rows = rows[samples.y[rows] != target]
         y = samples.y[rows]
-        goal = Goal(y, None if target is None else torch.full_like(y, target))
+        aim = None if target is None else torch.full_like(y, target)
+        goal = Goal(y, aim, self.ring.model.abstain)
         count = 0
         if len(rows):
             task = Task(self.ring.model, samples.pixels(rows), goal, threat, rows)

@@ -55,6 +55,22 @@ def test_the_weak_place_the_sufficient_size_and_the_reachable_class() -> None:
     assert targets == {"0": (0, 0), "1": (24, 24), "2": (0, 24)}
 
 
+def test_a_picture_that_is_turned_away_is_no_success() -> None:
+    class Wary(Corner):
+        """Turns away whatever shines in the corner, for which it has a class of its own."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            return torch.cat((logits, logits[:, 1:2] + 1), 1)
+
+    x = torch.zeros(30, 1, 12, 12, dtype=torch.uint8)
+    samples = Samples.of(x, torch.zeros(30, dtype=torch.int64))
+    model = Classifier(Wary(8), abstain=3)
+    found = study(rk.audit(model, samples, "patch:4x4", suite="quick"))
+    assert found.samples == 24
+    assert not any(one.fooled for one in (*found.sizes, *found.places, *found.targets))
+
+
 def test_a_study_is_kept_in_the_ledger(tmp_path: Path) -> None:
     first = study(audited("patch:4x4", out=str(tmp_path / "run")))
     ledger = (tmp_path / "run" / "ledger.jsonl").read_text()
