@@ -10,8 +10,6 @@ interrupted one is gone on with. `--write` makes reports/certificates.md of the 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from harden_mnist import (  # type: ignore[import-not-found]  # it lies beside t
     LEARNED,
     REFERENCE,
     ROOT,
+    kept,
     prepare,
 )
 from safetensors.torch import save_file
@@ -154,28 +153,6 @@ def hardened(out: Path, name: str, start: str, words: str) -> dict[str, Any]:
     """What `robustkit harden` says of a run that begins with the weights `start`."""
     known = ["--data", "train.npz", "--held-out", "judge.npz"]
     return kept(out, name, ["harden", f"{start}.safetensors", *known, *words.split()])
-
-
-def kept(out: Path, name: str, words: list[str]) -> dict[str, Any]:
-    """What robustkit prints as JSON, from the disk if it was printed before."""
-    place, folder = out / f"{name}.json", out / name
-    if not place.exists():
-        begun = any((folder / one).exists() for one in ("training.pt", "ledger.jsonl"))
-        paths = os.pathsep.join((str(ROOT), str(REFERENCE)))
-        done = subprocess.run(
-            [
-                sys.executable, "-c", "from robustkit.cli import main; main()", *words,
-                "--arch", "nets:small_mnist", "--out", name, "--json",
-                *(["--resume"] if begun else []),
-            ],
-            stdout=subprocess.PIPE, text=True, cwd=out, check=False,
-            env={**os.environ, "PYTHONPATH": paths},
-        )  # fmt: skip
-        if done.returncode not in (0, 1):
-            sys.exit(f"{name}: robustkit left with {done.returncode}")
-        place.write_text(done.stdout)
-    facts: dict[str, Any] = json.loads(place.read_text())
-    return facts
 
 
 def proved(proof: Proof, out: Path) -> str:

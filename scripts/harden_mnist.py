@@ -103,31 +103,36 @@ def prepare(out: Path) -> None:
 
 def finish(row: Row, out: Path, samples: int) -> None:
     """Run a row to its end, unless that was done before; what it said is kept beside it."""
-    kept, folder = out / f"{row.name}.json", out / row.name
-    if kept.exists():
-        return
     words = [
-        sys.executable, "-c", "from robustkit.cli import main; main()",
-        "harden", str(out / "untrained.safetensors"),
-        "--arch", "nets:small_mnist", "--data", str(out / "train.npz"),
-        "--held-out", str(out / "judge.npz"), "--samples", str(samples), "--suite", "standard",
-        "--recipe", row.recipe, "--threat", row.threat, "--out", str(folder), "--json",
-        *(["--resume"] if (folder / "training.pt").exists() else []),
+        "harden", "untrained.safetensors", "--data", "train.npz", "--held-out", "judge.npz",
+        "--samples", str(samples), "--suite", "standard", "--recipe", row.recipe,
+        "--threat", row.threat,
     ]  # fmt: skip
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    paths = os.pathsep.join((str(ROOT), str(REFERENCE)))
-    done = subprocess.run(
-        words,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-        check=False,
-    )
-    if done.returncode not in (0, 1):
-        sys.exit(f"{row.name}: robustkit harden left with {done.returncode}")
-    facts = json.loads(done.stdout)
-    facts["cpu_seconds"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-    kept.write_text(json.dumps(facts, indent=2))
+    kept(out, row.name, words)
+
+
+def kept(out: Path, name: str, words: list[str]) -> dict[str, Any]:
+    """What robustkit prints as JSON and its CPU seconds, from the disk if it was run before."""
+    place, folder = out / f"{name}.json", out / name
+    if not place.exists():
+        begun = any((folder / one).exists() for one in ("training.pt", "ledger.jsonl"))
+        paths = os.pathsep.join((str(ROOT), str(REFERENCE)))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = subprocess.run(
+            [
+                sys.executable, "-c", "from robustkit.cli import main; main()", *words,
+                "--arch", "nets:small_mnist", "--out", name, "--json",
+                *(["--resume"] if begun else []),
+            ],
+            stdout=subprocess.PIPE, text=True, cwd=out, check=False,
+            env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            sys.exit(f"{name}: robustkit left with {done.returncode}")
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+        place.write_text(json.dumps({**json.loads(done.stdout), "cpu_seconds": spent}, indent=2))
+    facts: dict[str, Any] = json.loads(place.read_text())
+    return facts
 
 
 def line(row: Row, out: Path) -> str:
