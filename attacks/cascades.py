@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from robustkit.corruptions import COMMON
+from robustkit.distortions.corruptions import COMMON
 from robustkit.errors import UserError
 
 

@@ -1,7 +1,8 @@
 """Common corruptions as attacks that aim at nothing, and a model's accuracy under them.
 
 Hendrycks & Dietterich 2019, arXiv 1903.12261: under the threat `corruption:SEVERITY` one kind, or
-the worst of the fifteen for each picture. `robustkit.corruptions` says how they are made.
+the worst of the fifteen for each picture; `robustkit.distortions.corruptions` says how those are
+made.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem
 from robustkit.attacks.parts.made import trying
-from robustkit.corruptions import COMMON, KINDS, SEVERITIES, check_kind, corrupt
+from robustkit.distortions.corruptions import COMMON, KINDS, SEVERITIES, check_kind, corrupt
 from robustkit.draws import Draws
 from robustkit.model import Classifier
 

@@ -14,10 +14,10 @@ from robustkit.attacks.attack import Attack, Problem, State, begin
 from robustkit.attacks.parts.adam import Moments, adam
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.attacks.parts.made import Made, best_made, note_made
+from robustkit.distortions.warping import bent, places
 from robustkit.losses import LOSSES
 from robustkit.norms import TINY, spread
 from robustkit.transforms import lengths
-from robustkit.warping import bent, places
 
 # The length of a difference has no slope at zero; this rounds the corner off.
 ROUND = 1e-8

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustkit.corruptions import KINDS, SEVERITIES, corrupt
+from robustkit.distortions.corruptions import KINDS, SEVERITIES, corrupt
+from robustkit.distortions.warping import flowed, moved
 from robustkit.draws import Draws
 from robustkit.errors import UserError
-from robustkit.warping import flowed, moved
 
 PUBLISHED_LIMITS = (30.0, 3.0)
 """Degrees and pixels of Engstrom et al. 2019, for pictures of 32x32."""

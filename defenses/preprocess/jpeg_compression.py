@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from robustkit.defenses.stage import Stage
-from robustkit.jpeg import jpeg
+from robustkit.distortions.jpeg import jpeg
 
 
 def jpeg_compression(quality: int = 75, *, subsampled: bool = True) -> Stage:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustkit.blurs import gaussian
 from robustkit.defenses.stage import Stage
+from robustkit.distortions.blurs import gaussian
 from robustkit.errors import UserError
 
 

@@ -12,8 +12,8 @@ from robustkit.defenses.gradient_smoothing import gradient_smoothing
 from robustkit.defenses.preprocess import PREPROCESS
 from robustkit.defenses.preprocess.total_variation import SOFT
 from robustkit.defenses.stage import Stage
+from robustkit.distortions.jpeg import jpeg
 from robustkit.errors import UserError
-from robustkit.jpeg import jpeg
 
 STAGES = {**PREPROCESS, "gradient-smoothing": gradient_smoothing}
 

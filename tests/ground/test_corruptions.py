@@ -10,11 +10,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from robustkit.blurs import defocused, gaussian, glassy, motion_blurred, zoomed
-from robustkit.corruptions import COMMON, KINDS, corrupt, poisson
+from robustkit.distortions.blurs import defocused, gaussian, glassy, motion_blurred, zoomed
+from robustkit.distortions.corruptions import COMMON, KINDS, corrupt, poisson
+from robustkit.distortions.weather import plasma
 from robustkit.draws import Draws
 from robustkit.errors import UserError
-from robustkit.weather import plasma
 
 SIDES = {"small": 32, "large": 96}
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from robustkit.distortions.jpeg import jpeg
 from robustkit.errors import UserError
-from robustkit.jpeg import jpeg
 
 LEVEL = 1 / 255
 

@@ -8,7 +8,7 @@ from robustkit.attacks import build
 from robustkit.attacks.cascades import suite
 from robustkit.attacks.corruption import corruption_accuracy
 from robustkit.audit.attacking import Result, attack
-from robustkit.corruptions import COMMON, KINDS, corrupt
+from robustkit.distortions.corruptions import COMMON, KINDS, corrupt
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.model import Classifier

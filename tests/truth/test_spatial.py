@@ -10,11 +10,11 @@ from robustkit.attacks import build
 from robustkit.attacks.attack import Attack
 from robustkit.audit.attacking import Result, judged
 from robustkit.audit.engine import Engine, Task
+from robustkit.distortions.warping import moved
 from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
-from robustkit.warping import moved
 
 MOVES = ["rotation-translation:rotations=3,shifts=3", "worst-of-k:queries=12"]
 

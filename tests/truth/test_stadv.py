@@ -8,10 +8,10 @@ from robustkit.attacks import stadv
 from robustkit.attacks.stadv import roughness
 from robustkit.audit.attacking import Result, judged
 from robustkit.audit.engine import Engine, Task
+from robustkit.distortions.warping import bent, flowed
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
-from robustkit.warping import bent, flowed
 
 SLOPE, SIDE, COUNT = 0.1, 6, 40
 

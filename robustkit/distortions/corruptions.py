@@ -20,12 +20,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustkit.blurs import bulged, defocused, gaussian, glassy, motion_blurred, zoom_blurred
+from robustkit.distortions.blurs import (
+    bulged,
+    defocused,
+    gaussian,
+    glassy,
+    motion_blurred,
+    zoom_blurred,
+)
+from robustkit.distortions.jpeg import jpeg
+from robustkit.distortions.weather import foggy, frosted, snowy, spattered
 from robustkit.draws import Draws
 from robustkit.errors import UserError
-from robustkit.jpeg import jpeg
 from robustkit.norms import spread
-from robustkit.weather import foggy, frosted, snowy, spattered
 
 SMALL_BELOW = 85
 SEVERITIES = 5

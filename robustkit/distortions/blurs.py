@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustkit.distortions.warping import places, sampled
 from robustkit.draws import Draws
 from robustkit.norms import spread
-from robustkit.warping import places, sampled
 
 MIRRORS = 3
 """How many pictures lie mirrored on each side, for blurs wider than the picture."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from robustkit.blurs import gaussian, motion_blurred, relative, zoomed
+from robustkit.distortions.blurs import gaussian, motion_blurred, relative, zoomed
 from robustkit.draws import Draws
 
 GREY = (0.299, 0.587, 0.114)

@@ -1,0 +1,1 @@
+"""What happens to pictures without an attacker: blur, weather, compression, bending. Batched."""
