@@ -10,26 +10,21 @@ interrupted one is gone on with. `--write` makes reports/certificates.md of the 
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from harden_mnist import (  # type: ignore[import-not-found]  # it lies beside this script
     LEARNED,
-    REFERENCE,
     ROOT,
+    hardened,
     kept,
     prepare,
+    standard,
 )
-from safetensors.torch import save_file
 
 import robustkit as rk
-from robustkit.defenses.training.loop import train
-from robustkit.defenses.training.recipe import Recipe
-from robustkit.loading import open_samples
 from robustkit.report.numbers import percent, span
-from robustkit.threat import ThreatModel
 
 
 class Proof(NamedTuple):
@@ -113,10 +108,8 @@ def main() -> None:
     names = [one.name for one in (*PROOFS, *GUARDS)]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     parser.add_argument("--out", type=Path, default=ROOT / "robustkit-runs" / "certify-mnist")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="make reports/certificates.md")
     arguments = parser.parse_args()
-    if not REFERENCE.is_dir():
-        sys.exit("the reference pictures are not here: ../shared/reference")
     out = arguments.out
     prepare(out)
     standard(out)
@@ -133,26 +126,6 @@ def main() -> None:
             print(withstood(guard, out), flush=True)
     if arguments.write:
         (ROOT / "reports" / "certificates.md").write_text(report(out))
-
-
-def standard(out: Path) -> None:
-    """The network that may not be touched, trained without any attack."""
-    place = out / "standard.safetensors"
-    if place.exists():
-        return
-    model = rk.load(out / "untrained.safetensors", arch="nets:small_mnist")
-    recipe = Recipe(
-        objective="gaussian", optimizer="adamw", lr=5e-3, weight_decay=0.0, epochs=8,
-        batch_size=100, held=0.02,
-    )  # fmt: skip
-    done = train(model, open_samples(out / "train.npz"), ThreatModel("l2", 0.0), recipe)
-    save_file(done.last.module.state_dict(), place)
-
-
-def hardened(out: Path, name: str, start: str, words: str) -> dict[str, Any]:
-    """What `robustkit harden` says of a run that begins with the weights `start`."""
-    known = ["--data", "train.npz", "--held-out", "judge.npz"]
-    return kept(out, name, ["harden", f"{start}.safetensors", *known, *words.split()])
 
 
 def proved(proof: Proof, out: Path) -> str:
