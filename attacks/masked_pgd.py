@@ -8,6 +8,7 @@ every restart.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,17 +45,11 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
     >>> masked_pgd(steps=20, position="random").steps
     20
     """
-    _check(position, grid, row, column)
-    score = LOSSES[loss]
+    where, score = _where(position, grid, row, column), LOSSES[loss]
 
     def init(problem: Problem) -> State:
         """Where a sample begins."""
-        if position == "worst":
-            start, mask = _worst(problem, score, grid)
-        else:
-            mask = _chosen(problem, position, row, column)
-            noise = _noise(problem, problem.draws.at(problem.restart))
-            start = torch.where(mask, noise, problem.x)
+        start, mask = where.begin(problem, score)
         return begin(problem, start, (mask,))
 
     def step(problem: Problem, state: State) -> State:
@@ -71,8 +66,7 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
         return observe(problem, state, *glance(problem, state.x, score))
 
     settings = {
-        "steps": steps, "restarts": restarts, "position": position, "grid": grid, "row": row,
-        "column": column, "loss": loss,
+        "steps": steps, "restarts": restarts, **where._asdict(), "loss": loss,
         "step_size": "2.5 ranges/steps" if step_size is None else step_size,
     }  # fmt: skip
     return Attack("masked-pgd", init, step, steps, finish, restarts, settings=settings)
@@ -96,15 +90,12 @@ def masked_apgd(
     >>> masked_apgd(steps=20).steps
     20
     """
-    _check(position, grid, row, column)
-    inner, score = apgd(steps=steps, loss=loss), LOSSES[loss]
+    where, score = _where(position, grid, row, column), LOSSES[loss]
+    inner = apgd(steps=steps, loss=loss)
 
     def init(problem: Problem) -> State:
         """Where a sample begins."""
-        if position == "worst":
-            mask = _worst(problem, score, grid)[1]
-        else:
-            mask = _chosen(problem, position, row, column)
+        _, mask = where.begin(problem, score)
         state = inner.init(_inside(problem, mask))
         return state._replace(memory=(mask, state.memory))
 
@@ -120,20 +111,44 @@ def masked_apgd(
         assert inner.finish is not None
         return inner.finish(_inside(problem, mask), state._replace(memory=memory))
 
-    settings = {
-        "steps": steps, "restarts": restarts, "position": position, "grid": grid, "row": row,
-        "column": column, "loss": loss,
-    }  # fmt: skip
+    settings = {"steps": steps, "restarts": restarts, **where._asdict(), "loss": loss}
     return Attack("masked-apgd", init, step, inner.steps, finish, restarts, settings=settings)
 
 
-def _check(position: str, grid: int, row: float, column: float) -> None:
+class _Where(NamedTuple):
+    """Where the patch goes: the settings of both attacks."""
+
+    position: str
+    grid: int
+    row: float
+    column: float
+
+    def begin(self, problem: Problem, loss: Loss) -> tuple[Tensor, Tensor]:
+        """The picture that a sample begins at, and where its patch is, `[B,1,H,W]`."""
+        if self.position == "worst":
+            return _worst(problem, loss, self.grid)
+        shape, draws = problem.threat.shape, problem.draws.at(problem.restart)
+        if self.position == "random":
+            place = drawn_place(problem.x, problem.eps, draws.at(0), shape)
+        else:
+            share = (
+                torch.full_like(problem.eps, self.row),
+                torch.full_like(problem.eps, self.column),
+            )
+            place = placed(problem.x, problem.eps, shape, share)
+        mask = place.mask(problem.x)
+        return torch.where(mask, _noise(problem, draws), problem.x), mask
+
+
+def _where(position: str, grid: int, row: float, column: float) -> _Where:
+    """These settings, looked at before any work."""
     if position not in POSITIONS or grid < 1 or not (0 <= row <= 1 and 0 <= column <= 1):
         raise UserError(
             f"position {', '.join(POSITIONS)}, grid >= 1, row and column in [0, 1]",
             f"position={position}, grid={grid}, row={row}, column={column}",
             "write for example masked-pgd:position=fixed,row=0.5,column=0.5",
         )
+    return _Where(position, grid, row, column)
 
 
 def _inside(problem: Problem, mask: Tensor) -> Problem:
@@ -151,16 +166,6 @@ def _inside(problem: Problem, mask: Tensor) -> Problem:
 def _free(low: float, high: float) -> ThreatModel:
     """Any colour at all."""
     return ThreatModel("linf", high - low, (low, high))
-
-
-def _chosen(problem: Problem, position: str, row: float, column: float) -> Tensor:
-    """Where the patch is, `[B,1,H,W]`: drawn, or fixed at shares of the room there is."""
-    shape = problem.threat.shape
-    if position == "random":
-        draws = problem.draws.at(problem.restart).at(0)
-        return drawn_place(problem.x, problem.eps, draws, shape).mask(problem.x)
-    where = torch.full_like(problem.eps, row), torch.full_like(problem.eps, column)
-    return placed(problem.x, problem.eps, shape, where).mask(problem.x)
 
 
 def _noise(problem: Problem, draws: Draws) -> Tensor:
