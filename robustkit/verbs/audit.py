@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from robustkit.verbs.auditing import PLANNED, carried_out, exit_code, planned, resume_command
+from robustkit.verbs.auditing import PLANNED, carried_out, exit_code, planned, written_out
 from robustkit.verbs.console import console, plain, print_json
 from robustkit.verbs.demo import both
 from robustkit.verbs.verb import flags, verb
@@ -30,7 +30,7 @@ def command(model: str | None, **given: Any) -> None:
         return
     plan = planned(model, given)
     assert plan.out is not None
-    log = carried_out(plan, resume=resume_command(model, given, out=plan.out))
+    log = carried_out(plan, command=written_out("audit", model, given))
     if given["json"]:
         print_json(log.model_dump(mode="json"))
     else:

@@ -98,8 +98,12 @@ def _slips(model: str | None, flags: Mapping[str, Any]) -> list[UserError]:
     return found
 
 
-def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
-    """The log of a plan; whoever interrupts it is told the command `resume` that goes on."""
+def carried_out(plan: "Plan", *, command: str, out: str | None = None) -> "AuditLog":
+    """The log of a plan, which records the `command` that asked for it.
+
+    Whoever interrupts it is told how to go on: the same with `--resume`, in the folder `out` if
+    that is not the plan's own.
+    """
     from robustkit.audit.conduct import conduct
     from robustkit.audit.device import choose_device
     from robustkit.loading import load, open_samples
@@ -112,22 +116,22 @@ def carried_out(plan: "Plan", *, resume: str) -> "AuditLog":
         answer(model, samples.pixels([0]))
         with watching() as progress:
             progress.note(f"{model.name} on {samples.name}: {', '.join(plan.threats)}")
-            # Where a run is kept is no part of what it found.
-            noted = plan.model_copy(update={"command": resume.rpartition(" --out ")[0]})
+            noted = plan.model_copy(update={"command": command})
             return conduct(noted, model=model, samples=samples, progress=progress)
     except KeyboardInterrupt as stop:
         if plan.out and (Path(plan.out) / "ledger.jsonl").exists():
-            stop.add_note(f"what is finished is kept; go on with: {resume}")
+            again = shlex.join(["--out", out or plan.out, "--resume"])
+            stop.add_note(f"what is finished is kept; go on with: {command} {again}")
         raise
 
 
-def resume_command(model: str | None, flags: Mapping[str, Any], *, out: str) -> str:
-    """The command that continues an audit begun with these flags.
+def written_out(verb: str, model: str | None, flags: Mapping[str, Any]) -> str:
+    """The command that says what these flags say; where its run is kept is no part of it.
 
-    >>> resume_command("zoo:digits-standard", {"samples": 9, "threat": ("l2:1",)}, out="a b")
-    "robustkit audit zoo:digits-standard --samples 9 --threat l2:1 --out 'a b' --resume"
+    >>> written_out("audit", "a b.pt", {"samples": 9, "threat": ("l2:1",), "out": "run"})
+    "robustkit audit 'a b.pt' --samples 9 --threat l2:1"
     """
-    words = ["robustkit", "audit", *([model] if model else [])]
+    words = ["robustkit", verb, *([model] if model else [])]
     for key, value in flags.items():
         one = OPTIONS[key.replace("_", "-")]
         if one.name in ("out", "resume") or value in (None, False, (), one.default):
@@ -136,7 +140,7 @@ def resume_command(model: str | None, flags: Mapping[str, Any], *, out: str) -> 
             words.append(one.flag)
         for part in _values(value):
             words += [one.flag, str(part)]
-    return shlex.join([*words, "--out", out, "--resume"])
+    return shlex.join(words)
 
 
 def _values(value: Any) -> Sequence[Any]:

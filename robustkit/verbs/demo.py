@@ -11,8 +11,8 @@ from robustkit.verbs.auditing import (
     carried_out,
     exit_code,
     planned,
-    resume_command,
     run_folder,
+    written_out,
 )
 from robustkit.verbs.console import console, plain, print_json, print_table
 from robustkit.verbs.verb import flags, verb
@@ -50,8 +50,8 @@ def both(given: Mapping[str, Any]) -> None:
         "suite": given["suite"] or (None if given["attack"] else SUITE),
     }
     plans = [planned(f"zoo:{name}", wanted, out=str(Path(folder) / name)) for name in zoo.MODELS]
-    resume = resume_command(None, given, out=folder)
-    logs = [carried_out(plan, resume=resume) for plan in plans]
+    command = written_out("audit", None, given)
+    logs = [carried_out(plan, command=command, out=folder) for plan in plans]
     if given["json"]:
         print_json([log.model_dump(mode="json") for log in logs])
     else:

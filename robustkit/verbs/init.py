@@ -8,7 +8,7 @@ import click
 
 from robustkit.errors import UserError
 from robustkit.options import Option
-from robustkit.verbs.auditing import carried_out, planned
+from robustkit.verbs.auditing import carried_out, planned, written_out
 from robustkit.verbs.console import plain, print_json
 from robustkit.verbs.verb import flags, single, verb
 
@@ -51,7 +51,7 @@ def command(
     plan = _plan(model, given, at_least)
     named = {"model": plan.model, **{name: given[name] for name in SETTINGS if given[name]}}
     named.setdefault("data", plan.data)
-    log = None if dry_run else carried_out(plan, resume="robustkit init")
+    log = None if dry_run else carried_out(plan, command=written_out("init", model, given))
     wanted, each = _thresholds(plan, log)
     texts = project.files(root, named, threat=plan.threats[0], at_least=wanted, per_class=each)
     done = _write(root, texts, log)

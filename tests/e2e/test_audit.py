@@ -14,7 +14,7 @@ import pytest
 from robustkit.audit import bout
 from robustkit.records import AuditLog, DataRecord, GateRecord, ModelRecord, ThreatRecord
 from robustkit.report.run_directory import read_run
-from robustkit.verbs.auditing import exit_code, resume_command, run_folder
+from robustkit.verbs.auditing import exit_code, run_folder, written_out
 from robustkit.verbs.demo import verdict
 
 WEAK, HARD = "zoo:digits-standard", "zoo:digits-adversarial"
@@ -221,6 +221,22 @@ def test_an_interrupted_audit_goes_on_to_the_same_result(run, folder, monkeypatc
     assert cut.read_bytes() == whole.read_bytes()
 
 
+def test_an_interrupted_demo_goes_on_with_both_models(run, folder, monkeypatch) -> None:
+    def interrupted(*given, **rest):
+        raise KeyboardInterrupt
+
+    words = ("--attack", "fgsm", "--samples", "20", "--out", "two runs")
+    with monkeypatch.context() as patched:
+        patched.setattr(bout, "judged", interrupted)
+        text = run("demo", *words, code=130).stderr
+    command = shlex.split(text.splitlines()[-1].partition("go on with: robustkit ")[2])
+    assert command[-3:] == ["--out", "two runs", "--resume"]
+    run(*command)
+    logs = [read_run(path.parent) for path in sorted(folder.glob("two runs/*/audit.json"))]
+    assert {log.command for log in logs} == {"robustkit audit --attack fgsm --samples 20"}
+    assert len(logs) == 2
+
+
 @pytest.mark.slow
 def test_a_terminated_audit_says_how_to_go_on(folder) -> None:
     words = [
@@ -340,9 +356,8 @@ def test_run_folders_are_new_and_harmless(folder) -> None:
     assert run_folder("../../etc/pass wd\x1b.pt") != first
 
 
-def test_the_resume_command_is_the_command_with_resume() -> None:
-    flags = {"threat": ("linf:8/255", "l2:1"), "seed": 0, "fail_untrusted": True, "out": None}
-    assert resume_command("a model.pt", flags, out="runs/x") == (
-        "robustkit audit 'a model.pt' --threat linf:8/255 --threat l2:1 --fail-untrusted "
-        "--out runs/x --resume"
+def test_a_command_written_out_says_what_the_flags_say_and_not_where_it_is_kept() -> None:
+    flags = {"threat": ("linf:8/255", "l2:1"), "seed": 0, "fail_untrusted": True, "resume": True}
+    assert written_out("audit", "a model.pt", {**flags, "out": "runs/x --out y"}) == (
+        "robustkit audit 'a model.pt' --threat linf:8/255 --threat l2:1 --fail-untrusted"
     )
