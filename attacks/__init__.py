@@ -23,6 +23,7 @@ from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.ead import ead
 from robustkit.attacks.fab import fab, fab_t
+from robustkit.attacks.feature_matching import feature_matching
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.jsma import jsma
@@ -108,11 +109,12 @@ def build(text: str) -> Attack:
 
 
 __all__ = [
-    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary", "build",
-    "carlini_wagner", "catalogue", "corruption", "corruption_accuracy", "ddn", "deepfool",
-    "di_fgsm", "ead", "fab", "fab_t", "fgsm", "fmn", "gaussian_noise", "hop_skip_jump", "info",
-    "jsma", "lbfgs", "masked_apgd", "masked_pgd", "mi_fgsm", "min_apgd_t", "min_pgd", "nes",
-    "ni_fgsm", "one_pixel", "orthogonal_pgd", "patch_rs", "pdpgd", "pgd", "rays",
-    "rotation_translation", "salt_and_pepper", "si_ni_fgsm", "sigma_zero", "spsa", "square",
-    "stadv", "ti_fgsm", "uniform_noise", "universal", "vmi_fgsm", "worst_of_k",
+    "Attack", "AttackInfo", "apgd", "apgd_dlr", "apgd_t", "bim", "bisected", "boundary",
+    "build", "carlini_wagner", "catalogue", "corruption", "corruption_accuracy", "ddn",
+    "deepfool", "di_fgsm", "ead", "fab", "fab_t", "feature_matching", "fgsm", "fmn",
+    "gaussian_noise", "hop_skip_jump", "info", "jsma", "lbfgs", "masked_apgd", "masked_pgd",
+    "mi_fgsm", "min_apgd_t", "min_pgd", "nes", "ni_fgsm", "one_pixel", "orthogonal_pgd",
+    "patch_rs", "pdpgd", "pgd", "rays", "rotation_translation", "salt_and_pepper", "si_ni_fgsm",
+    "sigma_zero", "spsa", "square", "stadv", "ti_fgsm", "uniform_noise", "universal",
+    "vmi_fgsm", "worst_of_k",
 ]  # fmt: skip

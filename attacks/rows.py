@@ -10,6 +10,7 @@ from robustkit.attacks.ddn import ddn
 from robustkit.attacks.deepfool import deepfool
 from robustkit.attacks.ead import ead
 from robustkit.attacks.fab import fab, fab_t
+from robustkit.attacks.feature_matching import feature_matching
 from robustkit.attacks.fmn import fmn
 from robustkit.attacks.hop_skip_jump import hop_skip_jump
 from robustkit.attacks.jsma import jsma
@@ -191,6 +192,11 @@ ROWS = (
         "orthogonal-pgd", orthogonal_pgd, LP, "fixed-budget", "white-box",
         "1 forward and 2 backwards a step",
         "Bryniarski et al. 2021, arXiv 2106.15023", "orthogonal_pgd:OrthogonalPGD",
+    ),
+    AttackInfo(
+        "feature-matching", feature_matching, LP, "fixed-budget", "white-box",
+        "1 forward and backward a step, 1 forward for each source",
+        "Sabour et al. 2016, arXiv 1511.05122", "art:FeatureAdversariesPyTorch", joint=True,
     ),
     AttackInfo(
         "uniform-noise", uniform_noise, ("linf", "l2", "l1", "l0"), "fixed-budget", "none",

@@ -165,7 +165,7 @@ def net_in(low: float, high: float) -> Classifier:
 
 @pytest.mark.parametrize(("name", "norm"), JOINT)
 def test_what_a_joint_attack_has_learnt_is_the_same_for_all(name: str, norm: str) -> None:
-    """Whatever the batches; and pictures that meet no wall are changed alike."""
+    """Whatever the batches; and pictures that meet no wall are changed alike if all share one."""
     attack, work = quick(name), task(norm)
     calm = replace(work, x=0.4 + 0.2 * work.x)
     assert attack.prepare
@@ -173,5 +173,8 @@ def test_what_a_joint_attack_has_learnt_is_the_same_for_all(name: str, norm: str
         ready = attack.prepare(calm.block(COUNT, 0))
     assert ready.prepare is None
     delta = torch.cat([run(ready, some(calm, rows)).x_adv - calm.x[rows] for rows in PARTS])
-    assert torch.allclose(delta, delta[:1].expand_as(delta), atol=1e-6)
+    together = run(ready, calm, batch_size=COUNT).x_adv - calm.x
+    assert torch.allclose(delta, together, atol=CLOSE)
+    if name == "universal":
+        assert torch.allclose(delta, delta[:1].expand_as(delta), atol=1e-6)
     assert delta.abs().amax() > 0.01

@@ -168,6 +168,7 @@ NO_PEER = {
     "masked-apgd": "no peer optimises one patch a picture",
     "patch-rs": "its authors' code is no package",
     "orthogonal-pgd": "its authors' code is no package",
+    "feature-matching": "ART's is told the source, and in other units; tests/truth has its truth",
     "uniform-noise": "what blind draws find is a matter of the draws; tests/truth has its truth",
     "gaussian-noise": "foolbox fixes the noise's length, ours its deviation",
     "salt-and-pepper": "foolbox's looks for the least noise, ours keeps to a budget",
