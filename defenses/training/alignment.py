@@ -12,7 +12,6 @@ from robustkit.attacks.parts.gradient import look
 from robustkit.defenses.training.aside import traceless
 from robustkit.defenses.training.assembly import Objective, cross_entropy
 from robustkit.defenses.training.inner import Batch, noisy, posed, still
-from robustkit.draws import Draws
 from robustkit.losses import log_odds
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
@@ -31,7 +30,7 @@ def grad_align(*, strength: float | None = None, smoothing: float = 0.0) -> Obje
     craft = noisy(spread=0.0)
 
     def objective(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        with still(model, batch_statistics=True, seed=batch.step):
+        with still(model, batch_statistics=True):
             x_adv = craft(model, batch, threat)
         unseen = traceless(model)
         here = _slope(unseen, batch, batch.x, again=False)
@@ -74,8 +73,7 @@ def _slope(model: Classifier, batch: Batch, x: Tensor, *, again: bool) -> Tensor
 
 
 def _beside(batch: Batch, threat: ThreatModel) -> Tensor:
-    draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
-    return threat.sample(batch.x, draws)
+    return threat.sample(batch.x, batch.draws(_NOISE))
 
 
 def _cosine(first: Tensor, second: Tensor) -> Tensor:

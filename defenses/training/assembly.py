@@ -30,7 +30,7 @@ class Assembly:
 
     def pictures(self, model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         """The pictures to learn from; the model is left as it was."""
-        with still(model, batch_statistics=self.batch_statistics, seed=batch.step):
+        with still(model, batch_statistics=self.batch_statistics):
             return self.craft(model, batch, threat)
 
     def __call__(self, model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:

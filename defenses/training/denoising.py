@@ -52,7 +52,7 @@ def stability() -> Assembly:
 def _unaware(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
     """Attacks on the net alone: five steps of PGD on every other sample, FGSM on the rest."""
     net = _pair(model).undefended(model)
-    with still(net, batch_statistics=False, seed=batch.step):
+    with still(net, batch_statistics=False):
         several = steep(steps=5, length=0.5)(net, batch, threat)
         one = noisy(spread=0.0)(net, batch, threat)
     even = (batch.index % 2 == 0).view(-1, 1, 1, 1)

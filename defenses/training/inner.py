@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor, nn
 
-from robustkit.attacks.attack import Attack, Problem, pose, unrolled
+from robustkit.attacks.attack import Attack, Problem, unrolled
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.parts.climb import ascent
 from robustkit.attacks.parts.gradient import look
-from robustkit.attacks.pgd import fgsm
 from robustkit.attacks.trades import climb_divergence
-from robustkit.draws import Draws
+from robustkit.defenses.training.stream import Stream
 from robustkit.goal import Goal
 from robustkit.losses import log_odds
 from robustkit.model import Classifier
@@ -30,8 +28,8 @@ _NOISE = 1
 class Batch:
     """Pictures `x` `[B,C,H,W]`, labels `y` `[B]`, and what keys their randomness.
 
-    `index` `[B]` numbers the samples, `step` the optimiser's steps: the same sample draws other
-    numbers at another step, and the same ones when a killed run is resumed. `share` is how much of
+    `index` `[B]` numbers the samples, `step` the optimiser's steps: another step draws other
+    numbers, and the same one the same when a killed run is resumed. `share` is how much of
     the threats' eps there is so far, in (0, 1]. `carried` is what an objective hands on to itself
     from step to step: the run keeps it, on the disk as well.
     """
@@ -44,33 +42,44 @@ class Batch:
     share: float = 1.0
     carried: dict[str, Tensor] = field(default_factory=dict)
 
+    def draws(self, *purpose: int) -> Stream:
+        """The random numbers of this step for a purpose."""
+        return Stream(self.index, self.seed, self.step, *purpose)
+
 
 Craft = Callable[[Classifier, Batch, ThreatModel], Tensor]
 """`craft(model, batch, threat)`: pictures to train on, `[B,C,H,W]`, without a graph."""
 
 
 @contextmanager
-def still(model: Classifier, *, batch_statistics: bool, seed: int = 0) -> Iterator[None]:
+def still(model: Classifier, *, batch_statistics: bool) -> Iterator[None]:
     """Frozen weights in evaluation mode; no buffer and no `.grad` is changed inside.
 
     With `batch_statistics` batch norm sees the batch's own mean and deviation, as one-step training
-    and Madry et al. have it, where it is in training mode; what it would have written into its
-    buffers is put back.
+    and Madry et al. have it, where it is in training mode; its buffers then follow nothing.
     """
-    kept = [(one, one.clone()) for one in model.module.buffers()] if batch_statistics else []
+    modules = [(one, one.training) for one in model.module.modules()]
+    weights = [one for one in model.module.parameters() if one.requires_grad]
     norms = [
-        one for one in model.module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)
+        one
+        for one, training in modules
+        if batch_statistics and training and isinstance(one, nn.modules.batchnorm._BatchNorm)
     ]
-    norms = [one for one in norms if one.training and batch_statistics]
-    with model.frozen(seed):
+    following = [one.track_running_stats for one in norms]
+    try:
+        model.module.eval()
+        for weight in weights:
+            weight.requires_grad_(False)
         for norm in norms:
-            norm.train()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for one, before in kept:
-                    one.copy_(before)
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, before in zip(norms, following, strict=True):
+            norm.track_running_stats = before
+        for one, training in modules:
+            one.training = training
+        for weight in weights:
+            weight.requires_grad_(True)
 
 
 def steep(*, steps: int, length: float) -> Craft:
@@ -83,13 +92,7 @@ def steep(*, steps: int, length: float) -> Craft:
         problem = posed(model, batch, batch.x, threat)
         if threat.norm_name == "patch":
             return _last(masked_pgd(steps=steps, position="random"), problem)
-        # As `pgd` goes, but nobody asks for the best point of the path: noting it takes a
-        # twentieth of a small network's step.
-        x = problem.random_start()
-        for _ in range(steps):
-            gradient = look(problem, x, log_odds).gradient
-            x = problem.project(ascent(problem, x, gradient, length * problem.eps).add_(x))
-        return x
+        return _climbed(problem, problem.random_start(), steps=steps, length=length)
 
     return craft
 
@@ -102,17 +105,18 @@ def noisy(*, spread: float) -> Craft:
     """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
-        start = threat.with_eps(spread * float(threat.eps)).sample(batch.x, draws)
-        return _last(fgsm(), posed(model, batch, start, threat))
+        start = batch.x
+        if spread:
+            start = threat.with_eps(spread * float(threat.eps)).sample(start, batch.draws(_NOISE))
+        return _climbed(posed(model, batch, start, threat), start, steps=1, length=1.0)
 
     return craft
 
 
 def gaussian_noise(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
     """Pictures with Gaussian noise of deviation eps, which may leave the bounds; no attack."""
-    draws = Draws.keyed(batch.seed, batch.index).at(_NOISE, batch.step)
-    return batch.x + float(threat.eps) * draws.normal(batch.x.shape[1:]).to(batch.x)
+    noise = batch.draws(_NOISE).normal(batch.x.shape[1:])
+    return batch.x + float(threat.eps) * noise.to(batch.x)
 
 
 def divergent(*, steps: int) -> Craft:
@@ -127,8 +131,25 @@ def divergent(*, steps: int) -> Craft:
 
 def posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:
     """The problem of attacking the pictures `x` of a batch, with its randomness."""
-    goal = Goal(batch.y)
-    return pose(model, x, goal, threat, index=batch.index, seed=batch.seed, restart=batch.step)
+    eps, draws = threat.budget(x), Stream(batch.index, batch.seed)
+    problem = Problem(model, x, Goal(batch.y), threat, draws, eps, x, x, restart=batch.step)
+    if threat.norm_name != "linf" or threat.mask is not None:
+        return problem.with_eps(eps)
+    # The same box in a fourth of the passes over the pictures.
+    radius, (low, high) = float(threat.eps), threat.bounds
+    return problem._replace(low=(x - radius).clamp_min_(low), high=(x + radius).clamp_max_(high))
+
+
+def _climbed(problem: Problem, x: Tensor, *, steps: int, length: float) -> Tensor:
+    """The point at the end of so many steps of `length` eps from `x`, by the log odds.
+
+    As `pgd` goes, but nobody asks for the best point of the path: noting it takes a twentieth of a
+    small network's step.
+    """
+    for _ in range(steps):
+        gradient = look(problem, x, log_odds).gradient
+        x = problem.project(ascent(problem, x, gradient, length * problem.eps).add_(x))
+    return x
 
 
 def _last(attack: Attack, problem: Problem) -> Tensor:

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from robustkit.defenses.patch_cleanser import mask_set
 from robustkit.defenses.training.inner import Batch, Craft
-from robustkit.draws import Draws
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -21,8 +20,7 @@ def two_masks(*, masks: int = 6, fill: float = 0.0) -> Craft:
         if not float(threat.eps):
             return batch.x
         hidden = mask_set(batch.x, threat, masks=masks)
-        draws = Draws.keyed(batch.seed, batch.index).at(_MASKS, batch.step)
-        pair = draws.integers(len(hidden), (2,))
+        pair = batch.draws(_MASKS).integers(len(hidden), (2,))
         return batch.x.masked_fill(hidden[pair[:, 0]] | hidden[pair[:, 1]], fill)
 
     return craft

@@ -5,7 +5,7 @@ the mode that the module is in. To add one: write a function that returns an `Ob
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from typing import Any
 
@@ -177,6 +177,7 @@ ONE_STEP = ("fgsm-rs", "n-fgsm", "free", "grad-align")
 """Objectives that look one step far: those that can overfit catastrophically."""
 
 
+@cache
 def takes(name: str, setting: str) -> bool:
     """Whether the objective `name` has a setting of that name.
 

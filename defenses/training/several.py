@@ -15,7 +15,6 @@ from robustkit.attacks.parts.climb import ascent
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.defenses.training.assembly import Assembly, Objective, cross_entropy, hard
 from robustkit.defenses.training.inner import Batch, posed, steep, still
-from robustkit.draws import Draws
 from robustkit.losses import log_odds
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
@@ -82,10 +81,9 @@ def e_at(*, others: Threats = (), steps: int = 10, smoothing: float = 0.0) -> Ob
     def objective(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         threats = _outer(_now(threat, others, batch))
         errors = batch.carried.get("errors", torch.ones(len(threats), device=batch.x.device))
-        draws = Draws.keyed(batch.seed, batch.index[:1]).at(_TURN, batch.step)
-        drawn = draws.uniform(()).to(errors) * errors.sum()
+        drawn = batch.draws(_TURN).uniform(())[0].to(errors) * errors.sum()
         which = min(int((errors.cumsum(0) <= drawn).sum()), len(threats) - 1)
-        with still(model, batch_statistics=True, seed=batch.step):
+        with still(model, batch_statistics=True):
             x_adv = attack(model, batch, threats[which])
         logits = model(x_adv)
         wrong = (logits.detach().argmax(1) != batch.y).float().mean()

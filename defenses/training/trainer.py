@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustkit.defenses.training.augment import mirrored, shifted
-from robustkit.defenses.training.average import average_, copied
+from robustkit.defenses.training.augment import Album, Moves
+from robustkit.defenses.training.average import Followed, average_, copied
 from robustkit.defenses.training.inner import Batch
 from robustkit.defenses.training.objectives import objective, takes
 from robustkit.defenses.training.recipe import Recipe
@@ -21,6 +21,14 @@ from robustkit.threat import ThreatModel
 MOST_HELD = 1000
 PROBED = 256
 _SPLIT, _ORDER, _PICTURES = 1, 2, 3
+
+
+class Epoch(NamedTuple):
+    """The training pictures in the order of one epoch, `[N]`, and how each is moved."""
+
+    number: int
+    order: Tensor
+    moves: Moves
 
 
 class Trainer:
@@ -37,6 +45,7 @@ class Trainer:
         self, model: Classifier, data: Samples, threat: ThreatModel, recipe: Recipe, *, seed: int
     ) -> None:
         """Split the data and copy the model; raises UserError for data too small to split."""
+        keep_freed_memory()
         self.threat, self.recipe, self.seed = threat, recipe, seed
         self.model, self.average = twin(model), twin(model)
         self.device = model.device
@@ -51,14 +60,16 @@ class Trainer:
                 "give a few hundred at least",
             )
         self.held, self.index = order[:held].to(self.device), order[held:].to(self.device)
-        self.x, self.y = data.x.to(self.device), data.y.to(self.device)
+        self.album = Album(data.x.to(self.device), recipe.shift)
+        self.y = data.y.to(self.device)
         self.batch_size = min(recipe.batch_size, len(self.index))
         self.epoch_steps = recipe.replays * (len(self.index) // self.batch_size)
         self.others = tuple(ThreatModel.parse(one, model.bounds) for one in recipe.others)
         self.teacher = _settled(model) if takes(recipe.objective, "teacher") else None
         self.carried: dict[str, Tensor] = {}
         self.objective, self.falls, self.step = recipe.objective, 0, 0
-        self.order = 0, self._ordered(0)
+        self.epoch = self._drawn(0)
+        self.followed = Followed.of(self.average.module, self.model.module)
         weights = [one for one in self.model.module.parameters() if one.requires_grad]
         self.optimizer = _optimizer(weights, recipe)
 
@@ -90,7 +101,7 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """One step of the optimiser; returns its loss, a number on the device."""
-        module = self.model.module.train()
+        self.model.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         minimised = objective(
@@ -103,12 +114,12 @@ class Trainer:
         loss.backward()
         self.optimizer.step()
         self.step += 1
-        average_(self.average.module.state_dict(), module, decay=self.recipe.ema, step=self.step)
+        average_(self.followed, decay=self.recipe.ema, step=self.step)
         return loss.detach()
 
     def pictures(self, index: Tensor) -> Batch:
         """Untouched pictures, to be measured on."""
-        return Batch(self._pixels(index), self.y[index], index, self.seed, self.step)
+        return Batch(self.album.taken(index), self.y[index], index, self.seed, self.step)
 
     def probed(self) -> Batch:
         """The training pictures that probes look at: always the same."""
@@ -142,34 +153,43 @@ class Trainer:
     def _batch(self) -> Batch:
         """The pictures of this step, moved and mirrored; epochs differ in order."""
         epoch, position = divmod(self.step, self.epoch_steps)
-        if epoch != self.order[0]:
-            self.order = epoch, self._ordered(epoch)
+        if epoch != self.epoch.number:
+            self.epoch = self._drawn(epoch)
         first = position // self.recipe.replays * self.batch_size
-        index = self.order[1][first : first + self.batch_size]
-        drawn = Draws.keyed(self.seed, index).at(_PICTURES, epoch)
-        x = shifted(self._pixels(index), drawn, self.recipe.shift)
-        x = mirrored(x, drawn) if self.recipe.flip else x
+        rows = slice(first, first + self.batch_size)
+        index = self.epoch.order[rows]
+        x = self.album.taken(index, self.epoch.moves.part(rows))
         return Batch(
             x, self.y[index], index, self.seed, self.step, share=self.eps_share,
             carried=self.carried,
         )  # fmt: skip
 
-    def _ordered(self, epoch: int) -> Tensor:
-        """The training pictures in the order of one epoch."""
+    def _drawn(self, epoch: int) -> Epoch:
+        """One epoch; all of its random numbers at once, which is cheaper than at every step."""
         draws = Draws.keyed(self.seed, self.index).at(_ORDER, epoch)
-        return self.index[draws.uniform(()).argsort(stable=True)]
+        index = self.index[draws.uniform(()).argsort(stable=True)]
+        drawn = Draws.keyed(self.seed, index).at(_PICTURES, epoch)
+        return Epoch(epoch, index, Moves.drawn(drawn, self.recipe.shift, flip=self.recipe.flip))
 
-    def _pixels(self, index: Tensor) -> Tensor:
-        x = self.x[index]
-        return x.float() / 255 if x.dtype == torch.uint8 else x
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it would give it back to the system.
+
+    glibc gives back every block above a threshold, and a fourth of a step on the CPU then goes into
+    getting it again. The threshold follows the largest block that was ever freed, up to 32 MB; this
+    frees one of nearly that size.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _optimizer(weights: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
     decay = recipe.weight_decay
     if recipe.optimizer == "adamw":
         betas = recipe.momentum, 0.999
-        return torch.optim.AdamW(weights, recipe.lr, betas=betas, weight_decay=decay)
-    return torch.optim.SGD(weights, recipe.lr, recipe.momentum, nesterov=True, weight_decay=decay)
+        return torch.optim.AdamW(weights, recipe.lr, betas, weight_decay=decay, fused=True)
+    return torch.optim.SGD(
+        weights, recipe.lr, recipe.momentum, nesterov=True, weight_decay=decay, fused=True
+    )
 
 
 def _settled(model: Classifier) -> Classifier:

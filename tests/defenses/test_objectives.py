@@ -10,7 +10,6 @@ from robustkit.attacks.attack import unrolled
 from robustkit.attacks.pgd import pgd
 from robustkit.defenses import catalogue
 from robustkit.defenses.training.inner import (
-    Batch,
     divergent,
     gaussian_noise,
     noisy,
@@ -26,6 +25,7 @@ from robustkit.defenses.training.objectives import (
     pgd_at,
     trades,
 )
+from robustkit.defenses.training.stream import Stream
 from robustkit.errors import UserError
 from robustkit.losses import kl
 from robustkit.threat import ThreatModel
@@ -161,14 +161,34 @@ def test_a_patch_is_learned_from_where_it_may_be() -> None:
     assert len({tuple(one.flatten().tolist()) for one in changed}) > 1
 
 
-def test_a_sample_draws_the_same_in_any_batch() -> None:
+def test_a_step_that_is_taken_again_draws_the_same() -> None:
     model, batch = normed(), pictures()
+    craft = steep(steps=1, length=1.25)
     with still(model, batch_statistics=False):
-        whole = steep(steps=1, length=1.25)(model, batch, THREAT)
-        part = Batch(batch.x[2:4], batch.y[2:4], batch.index[2:4], 0, 3)
-        torch.testing.assert_close(steep(steps=1, length=1.25)(model, part, THREAT), whole[2:4])
-        later = steep(steps=1, length=1.25)(model, replace(batch, step=4), THREAT)
-    assert not torch.equal(later, whole)
+        first = craft(model, batch, THREAT)
+        torch.rand(3)  # the global generator has no say
+        assert torch.equal(craft(model, batch, THREAT), first)
+        assert not torch.equal(craft(model, replace(batch, step=4), THREAT), first)
+        assert not torch.equal(craft(model, replace(batch, seed=1), THREAT), first)
+
+
+def test_a_stream_draws_what_it_says() -> None:
+    stream = Stream(torch.arange(300), 0, 5)
+    uniform = stream.uniform((101,))
+    assert uniform.shape == (300, 101)
+    assert 0 <= float(uniform.min()) < 1e-3
+    assert 0.999 < float(uniform.max()) < 1
+    assert float(uniform.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(uniform.var()) == pytest.approx(1 / 12, rel=0.02)
+    neighbours = torch.corrcoef(uniform.flatten()[:30_000].reshape(-1, 4).T)
+    assert float((neighbours - torch.eye(4)).abs().max()) < 0.05
+    normal = stream.normal((101,))
+    assert float(normal.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(normal.std()) == pytest.approx(1.0, rel=0.02)
+    assert set(stream.integers(3, (5,)).unique().tolist()) == {0, 1, 2}
+    assert set(stream.signs((5,)).unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(stream.at(1).bits((2,)), Stream(torch.zeros(300), 0, 5, 1).bits((2,)))
+    assert not torch.equal(stream.at(1).bits((2,)), stream.at(2).bits((2,)))
 
 
 def test_the_catalogue_builds_what_it_names() -> None:

@@ -1,5 +1,6 @@
 """The loop of adversarial training: what it gains, what it survives, what it never does."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 from torch import nn
 
 from robustkit.defenses.training import loop
-from robustkit.defenses.training.average import average_, copied
+from robustkit.defenses.training.augment import Album, Moves
+from robustkit.defenses.training.average import Followed, average_, copied
 from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy, validate
 from robustkit.defenses.training.inner import Batch
 from robustkit.defenses.training.loop import Entry, train
 from robustkit.defenses.training.recipe import Recipe, recipe
 from robustkit.defenses.training.trainer import Trainer
+from robustkit.draws import Draws
 from robustkit.errors import RefusedError, UserError
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
@@ -262,16 +265,57 @@ def test_ladders_end_and_presets_know_their_budget() -> None:
 
 
 def test_the_average_copies_buffers_and_averages_weights() -> None:
-    module = nn.BatchNorm1d(2)
-    average = copied(module)
+    module, average = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    followed = Followed.of(average, module)
     with torch.no_grad():
         module.weight.fill_(3.0)
         module.running_mean.fill_(5.0)  # type: ignore[union-attr]
-    average_(average, module, decay=0.5, step=1000)
-    torch.testing.assert_close(average["weight"], torch.full((2,), 2.0))
-    torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
+    average_(followed, decay=0.5, step=1000)
+    state = average.state_dict()
+    torch.testing.assert_close(state["weight"], torch.full((2,), 2.0))
+    torch.testing.assert_close(state["running_mean"], torch.full((2,), 5.0))
     module.running_mean.fill_(7.0)  # type: ignore[union-attr]
-    torch.testing.assert_close(average["running_mean"], torch.full((2,), 5.0))
+    torch.testing.assert_close(state["running_mean"], torch.full((2,), 5.0))
+
+
+def test_weights_with_two_names_are_averaged_once() -> None:
+    def tied() -> nn.Module:
+        one, other = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        other.weight = one.weight
+        nn.init.ones_(one.weight)
+        return nn.Sequential(one, other)
+
+    average, module = tied(), tied()
+    followed = Followed.of(average, module)
+    nn.init.constant_(next(module.parameters()), 3.0)
+    average_(followed, decay=0.5, step=1000)
+    torch.testing.assert_close(next(average.parameters()).detach(), torch.full((2, 2), 2.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_pictures_move_by_every_shift_and_zeros_move_in(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randint(256, (5, 2, 4, 3), dtype=torch.uint8)
+    x = x if dtype == torch.uint8 else x / 255
+    album, bright = Album(x, 2), x / 255 if dtype == torch.uint8 else x
+    torch.testing.assert_close(album.taken(torch.tensor([4, 0])), bright[[4, 0]])
+    for top, left in product(range(5), range(5)):
+        expected = torch.zeros(2, 4, 3)
+        for row, column in product(range(4), range(3)):
+            if 0 <= row + top - 2 < 4 and 0 <= column + left - 2 < 3:
+                expected[:, row, column] = bright[4, :, row + top - 2, column + left - 2]
+        moves = Moves(torch.tensor([top]), torch.tensor([left]), torch.tensor([True]))
+        index = torch.tensor([4])
+        torch.testing.assert_close(album.taken(index, moves)[0], expected.flip(2))
+        torch.testing.assert_close(album.taken(index, moves._replace(mirrored=None))[0], expected)
+
+
+def test_moves_take_every_value_and_mirror_half() -> None:
+    moves = Moves.drawn(Draws.keyed(0, torch.arange(500)), 2, flip=True)
+    assert set(moves.top.tolist()) == set(moves.left.tolist()) == set(range(5))
+    assert moves.mirrored is not None
+    assert 200 < int(moves.mirrored.sum()) < 300
+    assert Moves.drawn(Draws.keyed(0, torch.arange(5)), 2, flip=False).mirrored is None
 
 
 def test_steps_may_be_in_half_precision_and_what_is_measured_never_is() -> None:

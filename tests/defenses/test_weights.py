@@ -11,7 +11,6 @@ from robustkit.defenses.training.assembly import Assembly, cross_entropy, hard
 from robustkit.defenses.training.awp import awp
 from robustkit.defenses.training.inner import noisy
 from robustkit.defenses.training.objectives import pgd_at
-from robustkit.draws import Draws
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 from tests.defenses.tiny import a_batch, linear, normed, pictures
@@ -82,7 +81,7 @@ def test_misaligned_gradients_cost_what_they_do_in_closed_form() -> None:
     bowl = Bowl()
     model, a, b = Classifier(bowl), bowl.a, bowl.b
     # Where its noise lies is the objective's own affair: it is the seventh purpose of the draws.
-    away = THREAT.sample(batch.x, Draws.keyed(0, batch.index).at(7, batch.step)).flatten(1)
+    away = THREAT.sample(batch.x, batch.draws(7)).flatten(1)
     here = torch.stack((a.detach() * batch.x.flatten(1)[:, 0], b.detach().expand(6)), 1)
     there = torch.stack((a * away[:, 0], b.expand(6)), 1)
     cosine = torch.cosine_similarity(here, there)
