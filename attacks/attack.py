@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustkit.draws import Draws
+from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.norms import Box, spread
@@ -206,6 +207,15 @@ class Attack:
     version: int = 1
     made: Callable[[State], Tensor] | None = None
     prepare: "Callable[[Block], Attack] | None" = None
+
+    def __post_init__(self) -> None:
+        """Refuse an attack that would try nothing, and so find everything robust."""
+        if self.steps < 1 or self.restarts < 1:
+            raise UserError(
+                "an attack of at least one step and one restart",
+                f"{self.name} with {self.steps} steps and {self.restarts} restarts",
+                "leave steps, queries, targets and restarts away for their defaults",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Settings as they are written behind a name, `key=value,...`, read as a builder's own."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ def defaults(build: Callable[..., Any]) -> dict[str, Any]:
 def read_settings(name: str, text: str, accepted: Mapping[str, Any]) -> dict[str, Any]:
     """What `text` says of the settings `accepted`, each of the kind of its default.
 
-    Raises UserError for what is not accepted and for values of another kind.
+    Raises UserError for what is not accepted, for values of another kind, and for numbers that
+    nothing can be done with: no steps, NaN, less than nothing.
 
     >>> read_settings("pgd", "steps=40", {"steps": 20, "sigma": 0.0})
     {'steps': 40}
@@ -44,6 +46,15 @@ def _value(part: str, text: str, default: object) -> object:
     if isinstance(default, str):
         return text
     try:
-        return int(text) if isinstance(default, int) else float(text)
+        number = int(text) if isinstance(default, int) else float(text)
     except ValueError:
         raise UserError("a number", repr(part), "write for example steps=40") from None
+    if not math.isfinite(number) or number < 0 or (number == 0 and _counts(default)):
+        least = "a positive number" if _counts(default) else "a number that is not negative"
+        raise UserError(least, repr(part), "leave it away for its default")
+    return number
+
+
+def _counts(default: object) -> bool:
+    """Whether zero makes no sense: it would be no step, no query, no length at all."""
+    return default is None or (isinstance(default, int) and default > 0)

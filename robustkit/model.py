@@ -89,13 +89,21 @@ class Classifier:
         Raises RefusedError if the module's answer is no matrix of logits.
         """
         self.forwards += len(x)
-        logits = self.module(self.preprocess.apply(x.to(self.dtype)))
+        inputs = self.preprocess.apply(x.to(self.dtype))
+        # A module that works in place must not work on the pictures themselves.
+        logits = self.module(inputs.clone() if inputs is x else inputs)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise RefusedError(
                 f"logits of shape ({len(x)}, classes)",
                 f"{shape} from {self.name}",
                 "wrap the module so that forward returns one row of logits a picture",
+            )
+        if logits.shape[1] < 2:
+            raise RefusedError(
+                "logits of two classes or more",
+                f"a single score from {self.name}",
+                "wrap the module so that a score z becomes torch.cat((-z, z), 1) / 2",
             )
         return logits.float()
 

@@ -81,6 +81,12 @@ class ThreatModel:
             raise _not_a_threat(text) from None
         if not colon or name not in NORMS or eps < 0:
             raise _not_a_threat(text)
+        if name == "linf" and eps > bounds[1] - bounds[0]:
+            raise UserError(
+                f"a budget in units of pixels that lie in [{bounds[0]:g}, {bounds[1]:g}]",
+                f"{text!r}, more than from black to white",
+                f"write linf:{eps:g}/255 if levels of 255 are meant",
+            )
         return cls(name, eps, bounds, written=f"{name}:{budget}")
 
     @classmethod

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from robustkit.attacks import build, info
+from robustkit.attacks import build
 from robustkit.attacks.cascades import suite as find_suite
 from robustkit.attacks.viewed import SURROGATE, no_surrogate
+from robustkit.audit.attacking import check_norm
 from robustkit.defenses.written import read_all
 from robustkit.errors import PlanErrors, UserError
 from robustkit.loading import Service, Trust
@@ -194,14 +195,8 @@ def _bout(text: str, suite: str | None, attacks: Sequence[str]) -> Bout | None:
         chosen = find_suite(suite or "standard", threat.norm_name)
         attacks, cascade = chosen.attacks, chosen.cascade
     for attack in attacks:
-        row = info(attack)
         build(attack)
-        if threat.norm_name not in row.norms:
-            raise UserError(
-                f"an attack for {threat.norm_name}",
-                f"{row.name}, which is for {', '.join(row.norms)}",
-                "see robustkit list attacks, or choose another --threat",
-            )
+        check_norm(attack, threat)
     return Bout(threat=threat.text, attacks=tuple(attacks), cascade=cascade)
 
 
