@@ -113,7 +113,9 @@ def _descend(
     flat = problem.threat.norm_name == "linf"
     size, slope = _excess(delta, memory.limit.tried) if flat else _square(delta)
     gradient = slope - spread(memory.search.weight, slope) * seen.gradient
-    moments, mean, scale = adam(memory.moments, gradient, state.t - memory.search.begun)
+    # A sample that is finished, and stepped on nevertheless, stands before its next round.
+    done = (state.t - memory.search.begun).clamp_min(0)
+    moments, mean, scale = adam(memory.moments, gradient, done)
     length = spread(_length(problem, memory.limit, step_size), delta)
     return size, moments, delta - length * mean / scale
 

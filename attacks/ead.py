@@ -63,7 +63,8 @@ def ead(
         last, search = state.memory
         seen = look(problem, state.x, hinge)
         state = observe_nearest(problem, state, seen.logits, seen.loss)
-        delta, done = state.x - problem.x, state.t - search.begun
+        # A sample that is finished, and stepped on nevertheless, may stand outside of its round.
+        delta, done = state.x - problem.x, (state.t - search.begun).clamp(0, length)
         slope = 2 * delta - spread(search.weight, delta) * seen.gradient
         ahead = delta - slope * spread(step_size * (1 - done / length).sqrt(), delta)
         x = reach(problem, ahead.sign() * (ahead.abs() - beta).clamp_min(0))
