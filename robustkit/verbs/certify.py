@@ -58,14 +58,17 @@ def command(model: str, **given: Any) -> None:
     plan = _planned(model, given)
     from robustkit.atomic import write_text
     from robustkit.audit.device import choose_batch_size, choose_device
+    from robustkit.audit.suspicion import check_labels
     from robustkit.loading import load, open_samples
     from robustkit.report.run_directory import finite
     from robustkit.verbs.certificates import method
     from robustkit.verbs.certifying import certified
+    from robustkit.verbs.flipping import answer
 
     device = choose_device(plan.device)
     classifier = load(plan.model, device=str(device), **plan.loading())
     samples = open_samples(plan.data).take(plan.samples)
+    check_labels(samples, answer(classifier, samples.pixels([0])).shape[1])
     size = plan.batch_size or choose_batch_size(device, samples.x[0].numel())
     chosen = method(given["method"], classifier, samples, given, batch_size=size)
     attacked = not given["no_attack"] and classifier.access == "white-box"

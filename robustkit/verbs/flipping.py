@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from robustkit.attacks.attack import Attack, pose, unrolled
 from robustkit.audit.referee import rule
-from robustkit.errors import RefusedError, UserError
+from robustkit.errors import RefusedError, RobustkitError, UserError
 from robustkit.goal import Goal
 from robustkit.loading.folder import read_picture
 from robustkit.model import Classifier
@@ -112,7 +112,9 @@ def answer(model: Classifier, x: Tensor) -> Tensor:
     try:
         with model.frozen(), torch.no_grad():
             return model(x.to(model.device)).cpu()
-    except (RuntimeError, ValueError, TypeError) as error:
+    except RobustkitError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RefusedError(
             f"a model that takes pictures of shape {tuple(x.shape[1:])} (channels, height, width)",

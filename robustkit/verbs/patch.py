@@ -89,6 +89,7 @@ def _trained(model: "Classifier", samples: "Samples", given: dict[str, Any]) -> 
     import torch
 
     from robustkit.attacks.patch import Patch, success, train_patch
+    from robustkit.audit.suspicion import check_labels
     from robustkit.verbs.flipping import answer
     from robustkit.verbs.patches import rounded, write_patch
 
@@ -96,6 +97,7 @@ def _trained(model: "Classifier", samples: "Samples", given: dict[str, Any]) -> 
     if len(x) < 2:
         raise UserError("at least two pictures", str(len(x)), "give more --data or --samples")
     count = answer(model, x[:1]).shape[1]
+    check_labels(samples, count)
     classes = read_classes(given["classes"], model.classes or samples.classes, count)
     target = None if given["to"] is None else find_class(given["to"], classes, count)
     seed = given["seed"]
