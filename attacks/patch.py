@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustkit.attacks.placing import Patch, Placement, Views, check_fits, place, upright
+from robustkit.attacks.placing import Patch, Placement, Stack, Views, check_fits, place, upright
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.goal import Goal
@@ -21,8 +21,8 @@ from robustkit.losses import log_odds
 from robustkit.model import Classifier
 
 __all__ = [
-    "Patch", "Placement", "Recipe", "Views", "check_fits", "inks", "outline", "place", "success",
-    "train_patch", "unprintable", "upright", "variation",
+    "Patch", "Placement", "Recipe", "Stack", "Views", "check_fits", "inks", "outline", "place",
+    "success", "train_patch", "unprintable", "upright", "variation",
 ]  # fmt: skip
 
 SHAPES = ("square", "round")
@@ -50,7 +50,7 @@ class Recipe:
 
 def train_patch(
     model: Classifier,
-    x: Tensor,
+    x: Tensor | Stack,
     y: Tensor,
     *,
     target: int | None = None,
@@ -74,11 +74,11 @@ def train_patch(
     adam = torch.optim.Adam([pixels], lr=recipe.step_size)
     draws = Draws.keyed(seed, torch.arange(recipe.batch_size * recipe.draws, device=model.device))
     turns = torch.arange(recipe.batch_size).repeat_interleave(recipe.draws)
-    order = torch.randperm(len(x), generator=generator)
+    order = torch.randperm(x.shape[0], generator=generator)
     with model.frozen(seed), torch.enable_grad():
         for step in range(recipe.steps):
-            rows = order[(step * recipe.batch_size + turns) % len(x)]
-            seen = x[rows.to(x.device)].to(model.device)
+            rows = order[(step * recipe.batch_size + turns) % len(order)]
+            seen = x[rows].to(model.device)
             labels = y[rows.to(y.device)].to(model.device)
             goal = Goal(labels, None if target is None else torch.full_like(labels, target))
             shown = place(patch, seen, views.draw(patch, seen, draws.at(step)), model.bounds)

@@ -6,7 +6,7 @@ only the patch has a gradient. Its edge is hard, so that what is outside of it s
 
 from dataclasses import dataclass
 from math import pi
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,17 @@ class Patch(NamedTuple):
 
     pixels: Tensor
     mask: Tensor
+
+
+class Stack(Protocol):
+    """Pictures `[N,C,H,W]` that need not be in memory: their shape, and those at an index."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[N,C,H,W]`."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Those at `index` `[B]`, as `[B,C,H,W]`."""
 
 
 class Placement(NamedTuple):
@@ -118,7 +129,7 @@ def place(
     return torch.where(opaque > 0.5, lit, x)
 
 
-def check_fits(patch: Patch, x: Tensor) -> None:
+def check_fits(patch: Patch, x: Tensor | Stack) -> None:
     """Raises UserError for a patch that cannot be put on pictures `[B,C,H,W]`."""
     have, want = tuple(patch.pixels.shape), tuple(x.shape[1:])
     if have[0] != want[0] or have[1] > want[1] or have[2] > want[2]:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustkit.attacks.patch import Patch, Recipe, Views, check_fits, outline, train_patch
+from robustkit.attacks.patch import (
+    Patch,
+    Recipe,
+    Stack,
+    Views,
+    check_fits,
+    outline,
+    train_patch,
+)  # fmt: skip
 from robustkit.model import Classifier
 
 
@@ -78,7 +86,7 @@ def upright_at(x: Tensor, size: tuple[int, int], share: float = 0.0) -> Views:
 
 def robust_dpatch(
     model: Classifier,
-    x: Tensor,
+    x: Tensor | Stack,
     *,
     recipe: Recipe | None = None,
     views: Views | None = None,
@@ -92,10 +100,10 @@ def robust_dpatch(
     pictures.
     """
     recipe = recipe or Recipe()
-    check_fits(Patch(x.new_zeros(x.shape[1], *recipe.size), outline(recipe)), x)
+    check_fits(Patch(torch.zeros(x.shape[1], *recipe.size), outline(recipe)), x)
     shaken = Classifier(
         Shaken(model.module, shake or Shake()), name=model.name, device=model.device
     )
-    y = torch.zeros(len(x), dtype=torch.int64)
-    views = views or upright_at(x, recipe.size)
+    y = torch.zeros(x.shape[0], dtype=torch.int64)
+    views = views or upright_at(torch.zeros(1, *x.shape[1:]), recipe.size)
     return train_patch(shaken, x, y, recipe=recipe, views=views, seed=seed)

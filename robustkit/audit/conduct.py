@@ -1,6 +1,5 @@
 """One audit from plan to log: load, clean pass, bouts, trials, records, files."""
 
-import hashlib
 import platform
 import sys
 import time
@@ -24,7 +23,7 @@ from robustkit.audit.device import choose_batch_size, choose_device
 from robustkit.audit.engine import Engine
 from robustkit.audit.findings import finding
 from robustkit.audit.judges import Judges
-from robustkit.audit.ledger import Ledger
+from robustkit.audit.ledger import Ledger, fingerprint
 from robustkit.audit.patch_study import patch_study
 from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
@@ -172,7 +171,7 @@ def _ring(plan: Plan, model: Classifier, samples: Samples, progress: Progress) -
     deadline = time.monotonic() + plan.budget_seconds if plan.budget_seconds else None
     identity = {
         **plan.identity(),
-        "model": model.sha256 or _digest(model),
+        "model": fingerprint(model),
         "data": samples.sha256,
         "version": __version__,
     }
@@ -180,15 +179,6 @@ def _ring(plan: Plan, model: Classifier, samples: Samples, progress: Progress) -
     engine = Engine(batch_size=size, seed=plan.seed)
     pictures = Pictures(folder)
     return Ring(model, samples, engine, ledger, pictures, progress, deadline, folder)
-
-
-def _digest(model: Classifier) -> str:
-    """A digest of the weights, for a model that came from no file."""
-    digest = hashlib.sha256(model.source.encode())
-    for name, value in model.module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _verdicts(

@@ -1,40 +1,26 @@
-"""Detectors, measured: average precision, what vanished, what was made up; and attacked.
+"""Detectors, measured: what vanished and what was made up; and attacked.
 
-Average precision is pycocotools' own, so that the numbers are those of the COCO papers. A detection
-counts from a confidence on, the same for all of them; below it there is none.
+A detection counts from a confidence on, the same for all of them; below it there is none.
 """
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustkit.attacks import build
-from robustkit.attacks.sight import sight
 from robustkit.audit.attacking import judged
 from robustkit.audit.engine import Engine, Task
 from robustkit.detector import Boxes, Detector
 from robustkit.errors import UserError
 from robustkit.goal import Goal
 from robustkit.loading.coco import Scene
-from robustkit.loading.extras import need
+from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
 OVERLAP = 0.5
 """The intersection over union from which on a detection is one of an object."""
-
-
-class Precision(NamedTuple):
-    """Average precision: mean over IoU .5 to .95, at .5, and of each label; nan without objects."""
-
-    map: float
-    map50: float
-    by_label: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -49,62 +35,6 @@ class Tally:
     vanished: int
     relabelled: int
     false_boxes: int
-
-
-def precision(scenes: Sequence[Scene], found: Sequence[Boxes]) -> Precision:
-    """Average precision of what was `found` on each of the scenes; crowds count for nothing.
-
-    >>> from robustkit.detector import Boxes
-    >>> truth, nothing = Boxes.of([[0, 0, 8, 8]], [1]), Boxes.of([], [])
-    >>> scene = Scene("a", torch.zeros(3, 8, 8, dtype=torch.uint8), truth, nothing)
-    >>> [round(precision([scene], [boxes]).map, 6) for boxes in (truth, nothing)]
-    [1.0, 0.0]
-    """
-    labels = sorted({int(one) for scene in scenes for one in scene.truth.labels})
-    if not labels:
-        return Precision(nan, nan, {})
-    rows = [row for index, boxes in enumerate(found) for row in _rows(index, boxes)]
-    if not rows:
-        return Precision(0.0, 0.0, dict.fromkeys(labels, 0.0))
-    coco, evaluation = (need(f"pycocotools.{part}", why="mAP") for part in ("coco", "cocoeval"))
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco.COCO()
-        truth.dataset = _dataset(scenes, labels)
-        truth.createIndex()
-        judge = evaluation.COCOeval(truth, truth.loadRes(rows), "bbox")
-        judge.params.catIds = labels
-        judge.evaluate()
-        judge.accumulate()
-    # Overlaps, recalls, labels, all sizes, the 100 surest.
-    table = judge.eval["precision"][:, :, :, 0, -1]
-    by_label = {one: float(table[:, :, k].mean()) for k, one in enumerate(labels)}
-    return Precision(float(table.mean()), float(table[0].mean()), by_label)
-
-
-def _rows(index: int, boxes: Boxes) -> list[dict[str, Any]]:
-    """Boxes as COCO writes them: the corner, width and height."""
-    sides = torch.cat((boxes.boxes[:, :2], boxes.boxes[:, 2:] - boxes.boxes[:, :2]), 1)
-    columns = zip(sides.tolist(), boxes.labels.tolist(), boxes.scores.tolist(), strict=True)
-    return [
-        {"image_id": index, "bbox": side, "category_id": label, "score": score}
-        for side, label, score in columns
-    ]
-
-
-def _dataset(scenes: Sequence[Scene], labels: Sequence[int]) -> dict[str, Any]:
-    annotations: list[dict[str, Any]] = []
-    for index, scene in enumerate(scenes):
-        for crowd, boxes in enumerate((scene.truth, scene.crowds)):
-            for row in _rows(index, boxes):
-                area = row["bbox"][2] * row["bbox"][3]
-                key = len(annotations) + 1
-                annotations.append(row | {"id": key, "area": area, "iscrowd": crowd})
-    return {
-        "info": {},
-        "images": [{"id": index} for index in range(len(scenes))],
-        "annotations": annotations,
-        "categories": [{"id": label} for label in labels],
-    }
 
 
 def pair(found: Boxes, truth: Boxes) -> Tensor:
@@ -158,41 +88,39 @@ def detect_all(detector: Detector, pictures: Sequence[Tensor], confidence: float
     return [detector.detect(picture[None], confidence)[0] for picture in pictures]
 
 
-def attack_each(  # noqa: PLR0913 - what is wanted of which detector, all named
-    detector: Detector,
-    pictures: Sequence[Tensor],
+def attack_each(
+    model: Classifier,
+    x: Tensor,
     threat: ThreatModel,
     *,
-    objective: str,
-    confidence: float,
-    target: int | None = None,
     attack: str = "pgd",
+    index: Sequence[int] | None = None,
     seed: int = 0,
-) -> list[Tensor]:
-    """Each picture attacked by itself, in batches of those of one size; rounded to 8 bits.
+) -> Tensor:
+    """Pictures `x` `[B,C,H,W]`, each attacked by itself; rounded to 8 bits.
 
-    `attack` is one of the catalogue. Pictures that it cannot win are as near to it as it came.
+    `model` is what `robustkit.attacks.sight.sight` gives, `attack` one of the catalogue. What is
+    drawn belongs to the numbers in `index`, by default the places in the batch. Pictures that the
+    attack cannot win are as near to it as it came.
     """
-    model, chosen = sight(detector, objective, confidence=confidence, target=target), build(attack)
-    made = list(pictures)
-    for rows in same_size(pictures):
-        x = torch.stack([pictures[row] for row in rows])
-        goal = Goal(torch.zeros(len(x), dtype=torch.int64))
-        with model.frozen(seed):
-            result = judged(
-                chosen, Task(model, x, goal, threat, torch.tensor(rows)), Engine(seed=seed)
-            )
-        for row, picture in zip(rows, result.x_adv, strict=True):
-            made[row] = rounded(picture)
-    return made
+    rows = torch.arange(len(x)) if index is None else torch.tensor(index)
+    task = Task(model, x, Goal(torch.zeros(len(x), dtype=torch.int64)), threat, rows)
+    with model.frozen(seed):
+        return rounded(judged(build(attack), task, Engine(seed=seed)).x_adv)
 
 
-def same_size(pictures: Sequence[Tensor]) -> list[list[int]]:
-    """The places of pictures of one size together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for row, picture in enumerate(pictures):
-        groups.setdefault(tuple(picture.shape), []).append(row)
-    return list(groups.values())
+def batches(scenes: Sequence[Scene], most: int) -> list[list[int]]:
+    """The places of scenes of one size together, at most so many at a time.
+
+    >>> nothing = Boxes.of([], [])
+    >>> flat, high = (Scene("", torch.zeros(3, h, 8), (h, 8), nothing, nothing) for h in (4, 9))
+    >>> batches([flat, high, flat, flat], 2)
+    [[0, 2], [3], [1]]
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, scene in enumerate(scenes):
+        groups.setdefault(scene.size, []).append(row)
+    return [rows[at : at + most] for rows in groups.values() for at in range(0, len(rows), most)]
 
 
 def rounded(x: Tensor) -> Tensor:

@@ -6,14 +6,21 @@ model, data set, plan or version is refused with the difference.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from robustkit.atomic import sweep
 from robustkit.errors import ToolError, UserError
+
+if TYPE_CHECKING:
+    from robustkit.detector import Detector
+    from robustkit.model import Classifier
 
 FILE = "ledger.jsonl"
 
@@ -86,6 +93,17 @@ class Ledger:
             return
         _same(lines[0]["identity"], json.loads(json.dumps(identity)))
         self._units = {line.pop("unit"): line for line in lines[1:]}
+
+
+def fingerprint(model: "Classifier | Detector") -> str:
+    """The digest of a model's file, or of its weights where it came from none."""
+    if model.sha256:
+        return model.sha256
+    digest = hashlib.sha256(model.source.encode())
+    for name, value in model.module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _parsed(line: bytes, at: int, path: Path) -> dict[str, Any]:

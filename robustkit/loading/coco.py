@@ -17,12 +17,23 @@ FORM = "a COCO file of annotations: JSON with images, annotations and categories
 
 
 class Scene(NamedTuple):
-    """One picture, uint8 `[3,H,W]`, and what is on it; `crowds` are regions that count nothing."""
+    """A picture of `size` (height, width), and what is on it; `crowds` are regions of no account.
+
+    `source` is where it lies, or itself as uint8 `[3,H,W]`.
+    """
 
     name: str
-    picture: Tensor
+    source: Path | Tensor
+    size: tuple[int, int]
     truth: Boxes
     crowds: Boxes
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture as uint8 `[3,H,W]`, read anew from where it lies: many do not fit at once."""
+        if isinstance(self.source, Tensor):
+            return self.source
+        return read_picture(self.source).expand(3, -1, -1)
 
     @property
     def x(self) -> Tensor:
@@ -43,12 +54,12 @@ class Scenes:
 def read_coco(
     annotations: Path, images: Path | None = None, *, samples: int | None = None
 ) -> Scenes:
-    """Read the first `samples` pictures of a COCO file that are annotated at all.
+    """The first `samples` pictures of a COCO file that are annotated at all.
 
-    Labels are its category ids, as torchvision's detectors of COCO give them. The pictures are
-    looked for in `images`, or else beside the file. Raises UserError where a path is wrong,
-    RefusedError for another kind of file, for boxes that are none, and for a picture that is
-    missing or cannot be read.
+    Each picture is read once here, and not kept. Labels are its category ids, as torchvision's
+    detectors of COCO give them. The pictures are looked for in `images`, or else beside the file.
+    Raises UserError where a path is wrong, RefusedError for another kind of file, for boxes that
+    are none, and for a picture that is missing or cannot be read.
     """
     data = _read(annotations)
     folder = images or annotations.parent
@@ -69,8 +80,9 @@ def read_coco(
     chosen = [key for key in files if boxes[key]][:samples]
     if not chosen:
         raise _not_coco(annotations, "no picture with a box")
-    scenes = tuple(_scene(folder, files[key], boxes[key]) for key in chosen)
-    return Scenes(scenes, categories, annotations.name, _digest(scenes))
+    digest = hashlib.sha256()
+    scenes = tuple(_scene(folder, files[key], boxes[key], digest) for key in chosen)
+    return Scenes(scenes, categories, annotations.name, digest.hexdigest())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -102,7 +114,10 @@ def _corners(annotation: dict[str, Any]) -> list[float]:
     return corners
 
 
-def _scene(folder: Path, name: str, rows: list[tuple[list[float], int, bool]]) -> Scene:
+def _scene(
+    folder: Path, name: str, rows: list[tuple[list[float], int, bool]], digest: "hashlib._Hash"
+) -> Scene:
+    """One scene; its name, pixels and boxes go into the digest."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
         raise RefusedError(
@@ -110,16 +125,10 @@ def _scene(folder: Path, name: str, rows: list[tuple[list[float], int, bool]]) -
         )
     kinds = ([row for row in rows if row[2] is crowd] for crowd in (False, True))
     truth, crowds = (Boxes.of([row[0] for row in kind], [row[1] for row in kind]) for kind in kinds)
-    return Scene(name, read_picture(path).expand(3, -1, -1), truth, crowds)
-
-
-def _digest(scenes: tuple[Scene, ...]) -> str:
-    """A sha256 over names, pixels and boxes."""
-    digest = hashlib.sha256()
-    for scene in scenes:
-        digest.update(f"{scene.name}\0{tuple(scene.picture.shape)}".encode())
-        digest.update(scene.picture.contiguous().numpy().data)
-        for boxes in (scene.truth, scene.crowds):
-            digest.update(boxes.boxes.numpy().data)
-            digest.update(boxes.labels.numpy().data)
-    return digest.hexdigest()
+    picture = read_picture(path).expand(3, -1, -1)
+    digest.update(f"{name}\0{tuple(picture.shape)}".encode())
+    digest.update(picture.contiguous().numpy().data)
+    for boxes in (truth, crowds):
+        digest.update(boxes.boxes.numpy().data)
+        digest.update(boxes.labels.numpy().data)
+    return Scene(name, path, (picture.shape[1], picture.shape[2]), truth, crowds)

@@ -17,7 +17,7 @@ class Drawing(NamedTuple):
 
 def render_detection(facts: dict[str, Any], drawings: Sequence[Drawing] = ()) -> str:
     """The page of one attack on a detector, from what `robustkit detect` writes as JSON."""
-    filters: dict[str, Callable[..., Any]] = {"title": title, "words": words}
+    filters: dict[str, Callable[..., Any]] = {"span": span, "title": title, "words": words}
     shown = [(address(one.png), one.caption) for one in drawings]
     return fill(
         "detection.html.j2",
@@ -40,15 +40,25 @@ def headline(facts: dict[str, Any]) -> str:
     """The sentence that matters, with everything that its numbers mean nothing without.
 
     >>> gone = {"rate": 0.9, "count": 9, "of": 10, "interval": (0.55, 1.0)}
-    >>> headline({"threat": "linf:8/255", "clean": {"map": 0.5}, "attacked": {"map": 0.1},
-    ...           "vanished": gone, "pictures": 7})
-    'linf:8/255 takes mAP from 50.0 % to 10.0 % on 7 pictures; 9 of 10 objects that were found
-     vanish (90.0 %, 95 % interval 55.0 to 100 %)'
+    >>> before, after = ({"map": m, "map_interval": (m - 0.1, m + 0.1)} for m in (0.5, 0.1))
+    >>> headline({"threat": "linf:8/255", "clean": before, "attacked": after, "vanished": gone,
+    ...           "pictures": 7})
+    'linf:8/255 takes mAP from 50.0 % (95 % interval 40.0 to 60.0 %) to 10.0 % (0 to 20.0 %) on 7
+     pictures; 9 of 10 objects that were found vanish (90.0 %, 55.0 to 100 %)'
     """
-    gone = facts["vanished"]
+    gone, after = facts["vanished"], facts["attacked"]
     return (
-        f"{facts['threat']} takes mAP from {percent(facts['clean']['map'])} to "
-        f"{percent(facts['attacked']['map'])} on {facts['pictures']} pictures; {gone['count']} of "
-        f"{gone['of']} objects that were found vanish ({percent(gone['rate'])}, 95 % interval "
-        f"{span(tuple(gone['interval']))})"
+        f"{facts['threat']} takes mAP from {mean_precision(facts['clean'])} to "
+        f"{percent(after['map'])} ({span(tuple(after['map_interval']))}) on {facts['pictures']} "
+        f"pictures; {gone['count']} of {gone['of']} objects that were found vanish "
+        f"({percent(gone['rate'])}, {span(tuple(gone['interval']))})"
     )
+
+
+def mean_precision(row: dict[str, Any]) -> str:
+    """Mean average precision of a row of the report, with its interval.
+
+    >>> mean_precision({"map": 0.5, "map_interval": [0.41, 0.6]})
+    '50.0 % (95 % interval 41.0 to 60.0 %)'
+    """
+    return f"{percent(row['map'])} (95 % interval {span(tuple(row['map_interval']))})"

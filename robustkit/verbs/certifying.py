@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustkit.audit.attacking import attack
-from robustkit.audit.ledger import Ledger
+from robustkit.audit.ledger import Ledger, fingerprint
 from robustkit.audit.statistics import clopper_pearson
 from robustkit.defenses.smoothing import ABSTAINED
 from robustkit.errors import ToolError
@@ -44,7 +44,7 @@ def certified(
     """
     claims = [claim.text for claim in method.claims]
     identity = {
-        "model": model.sha256 or model.name, "preprocess": model.preprocess.describe(),
+        "model": fingerprint(model), "preprocess": model.preprocess.describe(),
         "data": samples.sha256, "seed": plan.seed, "claims": claims, "attacked": attacked,
         **method.settings,
     }  # fmt: skip

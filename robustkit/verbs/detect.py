@@ -11,10 +11,12 @@ from robustkit.errors import UserError
 from robustkit.options import Option, dest
 from robustkit.verbs.auditing import run_folder
 from robustkit.verbs.console import plain, print_json, print_table
+from robustkit.verbs.progress import watching
 from robustkit.verbs.verb import flags, single, verb
 
 if TYPE_CHECKING:
     from robustkit.audit.plan import Plan
+    from robustkit.report.detection import Drawing
 
 IMAGES = Option("images", "The folder of the pictures, otherwise that of --data.", metavar="DIR")
 OBJECTIVE = Option(
@@ -56,7 +58,7 @@ robustkit detect model.safetensors --arch mypkg.nets:detector --data scenes.json
     PLACE, STEPS, *READING, "samples", "seed", "device",
     single("at-least", help="Fail if mAP under attack is below this fraction.",
            metavar="FRACTION"),
-    "out", "json",
+    "out", "resume", "json",
 )  # fmt: skip
 def command(model: str, **given: Any) -> None:
     """Attack the detector MODEL on pictures with boxes, and report mAP before and after.
@@ -67,15 +69,21 @@ def command(model: str, **given: Any) -> None:
     """
     plan = _planned(model, given)
     started = time.perf_counter()
-    from robustkit.atomic import write_text
+    from robustkit.atomic import write_bytes, write_text
+    from robustkit.audit.ledger import FILE as LEDGER
     from robustkit.report.detection import headline, render_detection
     from robustkit.report.run_directory import finite
-    from robustkit.verbs.detecting import write_pictures
 
-    facts, made, drawings = _run(plan, given)
+    folder = Path(plan.out or "")
+    try:
+        facts, drawings = _run(plan, given)
+    except KeyboardInterrupt as stop:
+        if (folder / LEDGER).exists():
+            stop.add_note(f"what is finished is kept: add --resume --out {folder} to go on")
+        raise
     facts |= {"seed": plan.seed, "seconds": time.perf_counter() - started}
-    folder = Path(given["out"] or run_folder(f"{model}-detect"))
-    write_pictures(folder, made, drawings)
+    for number, drawing in enumerate(drawings):
+        write_bytes(folder / "examples" / f"{number:02}.png", drawing.png)
     write_text(folder / "detection.json", encoding.dumps(finite(facts), indent=2) + "\n")
     write_text(folder / "report.html", render_detection(facts, drawings))
     if given["json"]:
@@ -98,6 +106,8 @@ def _planned(model: str, given: dict[str, Any]) -> "Plan":
 
     if not given["data"]:
         raise UserError("--data, a COCO file of annotations", "none", "add --data FILE.json")
+    if given["resume"] and not given["out"]:
+        raise UserError("--out beside --resume", "--resume alone", "name the run to go on with")
     if given["steps"] < 1:
         raise UserError("--steps >= 1", str(given["steps"]), "write for example --steps 200")
     if given["objective"] == "misclassify" and given["to"] is None:
@@ -107,18 +117,20 @@ def _planned(model: str, given: dict[str, Any]) -> "Plan":
         model=model, data=given["data"], threats=[given["threat"]],
         attacks=[given["attack"] or ("masked-pgd" if patch else EACH)],
         at_least=[given["at_least"]] if given["at_least"] else [],
+        out=given["out"] or run_folder(f"{model}-detect"), resume=given["resume"],
         **{key: given[key] for key in ("samples", "seed", "device")},
         **{key: given[key] for key in map(dest, READING)},
     )  # fmt: skip
 
 
-def _run(plan: "Plan", given: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+def _run(plan: "Plan", given: dict[str, Any]) -> "tuple[dict[str, Any], list[Drawing]]":
     """Load, attack, measure."""
     from robustkit.audit.device import choose_device
     from robustkit.loading.coco import read_coco
     from robustkit.loading.detectors import load_detector
     from robustkit.threat import ThreatModel
-    from robustkit.verbs.detecting import Wish, attacked, find_label, measured, prepare
+    from robustkit.verbs.detected import find_label, measured
+    from robustkit.verbs.detecting import Wish, attacked, begun, prepare
 
     kept = {key: plan.loading()[key] for key in ("arch", "state_key", "prefix", "trust")}
     images = Path(given["images"]) if given["images"] else None
@@ -132,42 +144,55 @@ def _run(plan: "Plan", given: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]
         threat, given["objective"], target, given["confidence"], attack, given["place"],
         given["steps"], seed=plan.seed,
     )  # fmt: skip
-    made = attacked(detector, scenes, wish)
+    folder = Path(plan.out or "")
+    ledger = begun(folder, detector, scenes, wish, resume=plan.resume)
+    with watching() as progress:
+        made = attacked(detector, scenes, wish, folder=folder, ledger=ledger, progress=progress)
     facts, drawings = measured(detector, scenes, made, wish)
     facts |= {
         "threat": threat.text, "objective": wish.objective, "target": target,
         "target_name": None if target is None else scenes.categories[target],
         "confidence": wish.confidence, "attack": attack or f"robust-dpatch:steps={wish.steps}",
-        "trained_on": len(scenes.scenes) - len(made.scenes),
-        "gates": _gates(facts["attacked"]["map"], plan),
+        "gates": _gates(facts["attacked"], plan),
     }  # fmt: skip
-    return facts, made, drawings
+    return facts, drawings
 
 
-def _gates(after: float, plan: "Plan") -> list[dict[str, Any]]:
+def _gates(after: dict[str, Any], plan: "Plan") -> list[dict[str, Any]]:
     """The verdict on mAP under attack, if one was asked for."""
+    from robustkit.report.detection import mean_precision
     from robustkit.report.numbers import percent
 
     return [
         {
-            "verdict": "PASS" if after >= least else "FAIL", "threat": threat, "at_least": least,
-            "reason": f"mAP {percent(after)} under {threat}; {percent(least)} was asked",
+            "verdict": "PASS" if after["map"] >= least else "FAIL", "threat": threat,
+            "at_least": least,
+            "reason": f"mAP {mean_precision(after)} under {threat}; {percent(least)} was asked",
         }
         for threat, least in plan.at_least.items()
     ]  # fmt: skip
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from robustkit.report.numbers import percent
+    from robustkit.report.numbers import percent, span
 
     rows = [
         (
-            name, percent(facts[key]["map"]), percent(facts[key]["map50"]),
+            name, percent(facts[key]["map"]), span(facts[key]["map_interval"]),
+            percent(facts[key]["map50"]),
             facts[key]["vanished"], facts[key]["relabelled"],
             f"{facts[key]['false_boxes'] / facts['pictures']:.2g}",
         )
         for name, key in (("clean", "clean"), ("random", "control"), ("attacked", "attacked"))
     ]  # fmt: skip
     title = f"{plain(facts['model'])}, {facts['threat']}, {facts['objective']}"
-    columns = ("pictures", "mAP", "AP at .5", "vanished", "relabelled", "false boxes a picture")
+    columns = (
+        "pictures",
+        "mAP",
+        "95 % interval",
+        "AP at .5",
+        "vanished",
+        "relabelled",
+        "false boxes a picture",
+    )
     print_table(title, columns, rows)

@@ -20,6 +20,7 @@ from torchvision.models.detection.anchor_utils import (  # type: ignore[import-u
     AnchorGenerator,
 )
 
+from robustkit.attacks.sight import sight
 from robustkit.audit.detection import attack_each
 from robustkit.detector import Boxes, Detector
 from robustkit.loading.detectors import load_detector
@@ -51,10 +52,9 @@ def main() -> None:
     else:
         detector, names = Detector(trained(given.steps), name="small detector"), NAMES
         x, _ = street(10**6)
-    attacked = attack_each(
-        detector, [x], ThreatModel.parse(given.threat), objective="disappear",
-        confidence=given.confidence, attack="pgd:steps=100",
-    )[0]  # fmt: skip
+    blind = sight(detector, "disappear", confidence=given.confidence)
+    threat = ThreatModel.parse(given.threat)
+    attacked = attack_each(blind, x[None], threat, attack="pgd:steps=100")[0]
     for title, picture in (("before", x), ("after", attacked)):
         (seen,) = detector.detect(picture[None], given.confidence)
         print(f"{title}: {words(seen, names)}")

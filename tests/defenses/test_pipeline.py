@@ -8,7 +8,7 @@ import robustkit as rk
 from robustkit.attacks import build
 from robustkit.attacks.attack import Problem, pose, unrolled
 from robustkit.audit import adaptive
-from robustkit.audit.conduct import _digest
+from robustkit.audit.ledger import fingerprint
 from robustkit.audit.plan import Plan, make_plan
 from robustkit.audit.referee import predict
 from robustkit.defenses.pipeline import Pipeline
@@ -269,7 +269,7 @@ def test_one_lucky_draw_decides_nothing() -> None:
 def test_another_setting_is_another_model() -> None:
     def digest(bits: int) -> str:
         stage = Stage("bit-depth", lambda x: x, settings={"bits": bits})
-        return _digest(Pipeline(model(), (stage,)).classifier())
+        return fingerprint(Pipeline(model(), (stage,)).classifier())
 
     assert digest(1) == digest(1) != digest(2)
 

@@ -54,7 +54,8 @@ def draw_scenes(count: int, seed: int, *, clutter: bool = False) -> list[Scene]:
             x[:, a:b, a:b] = torch.rand(3, b - a, b - a, generator=generator)
         picture = x.clamp(0, 1).mul(255).round().byte()
         truth = Boxes.of(taken[1:], labels)
-        scenes.append(Scene(f"{seed}-{len(scenes)}.png", picture, truth, Boxes.of([], [])))
+        name = f"{seed}-{len(scenes)}.png"
+        scenes.append(Scene(name, picture, (SIDE, SIDE), truth, Boxes.of([], [])))
     return scenes
 
 

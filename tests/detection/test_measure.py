@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from robustkit.audit.detection import pair, precision, tally
+from robustkit.audit import average_precision
+from robustkit.audit.average_precision import precision
+from robustkit.audit.detection import pair, tally
 from robustkit.detector import Boxes
 from robustkit.errors import RefusedError, RobustkitError
 from robustkit.loading.coco import Scene, read_coco
@@ -18,7 +21,7 @@ BOX = [10.0, 10.0, 30.0, 30.0]
 
 
 def scene(truth: Boxes, crowds: Boxes = NOTHING) -> Scene:
-    return Scene("one.png", torch.zeros(3, 64, 64, dtype=torch.uint8), truth, crowds)
+    return Scene("one.png", torch.zeros(3, 64, 64, dtype=torch.uint8), (64, 64), truth, crowds)
 
 
 def seen(boxes: list[list[float]], labels: list[int], scores: list[float]) -> Boxes:
@@ -56,6 +59,68 @@ def test_nothing_found_and_nothing_there() -> None:
     assert precision([scene(Boxes.of([BOX], [1]))], [NOTHING]).map == 0.0
     empty = precision([scene(NOTHING)], [seen([BOX], [1], [0.9])])
     assert empty.map != empty.map
+
+
+def noisy(scenes: list[Scene], seed: int) -> list[Boxes]:
+    """What a poor detector would see: some of the boxes, shifted, some wrong, some made up."""
+    dice = torch.Generator().manual_seed(seed)
+    found = []
+    for one in scenes:
+        made = torch.rand(2, 4, generator=dice).mul(40).sort(1).values
+        boxes = torch.cat((one.truth.boxes, made))
+        boxes = boxes + 3 * torch.randn(boxes.shape, generator=dice)
+        boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+        labels = torch.randint(1, 3, (len(boxes),), generator=dice)
+        labels[: len(one.truth.labels)] = one.truth.labels
+        scores = torch.rand(len(boxes), generator=dice)
+        kept = torch.rand(len(boxes), generator=dice) < 0.8
+        found.append(Boxes(boxes, labels, scores).take(kept))
+    return found
+
+
+def test_a_resample_has_the_precision_that_pycocotools_gives_its_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes = draw_scenes(7, 3)
+    found = noisy(scenes, 0)
+    crowd = Boxes.of([[0, 0, 20, 20]], [1])
+    scenes[2] = scenes[2]._replace(crowds=crowd)
+    kept: list[Any] = []
+    averages = average_precision.averages
+
+    def spied(curves: Any, weights: Any) -> Any:
+        kept.append(curves)
+        return averages(curves, weights)
+
+    monkeypatch.setattr(average_precision, "averages", spied)
+    precision(scenes, found)
+    for times in ([1] * 7, [3, 0, 2, 0, 1, 1, 0], [0, 0, 7, 0, 0, 0, 0], [0, 4, 0, 0, 0, 0, 3]):
+        drawn = [row for row, count in enumerate(times) for _ in range(count)]
+        again = precision([scenes[row] for row in drawn], [found[row] for row in drawn])
+        mine = averages(kept[0], np.array([times], float))
+        assert mine[0] == pytest.approx(again.map, abs=1e-12)
+        assert 0.05 < again.map < 0.95
+
+
+def test_the_interval_holds_the_mean_of_so_many_pictures() -> None:
+    scenes = draw_scenes(160, 3)
+    found = noisy(scenes, 1)
+    parts = [slice(at, at + 16) for at in range(0, 160, 16)]
+    few = [precision(scenes[part], found[part], seed=part.start) for part in parts]
+    values = torch.tensor([one.map for one in few])
+    mean = float(values.mean())
+    assert sum(one.interval[0] <= mean <= one.interval[1] for one in few) >= 9
+    widths = torch.tensor([one.interval[1] - one.interval[0] for one in few])
+    assert 0.5 < float(widths.mean() / (2 * 1.96 * values.std())) < 2
+
+
+def test_the_interval_repeats_and_says_nothing_from_one_picture() -> None:
+    scenes = draw_scenes(5, 3)
+    found = noisy(scenes, 0)
+    first, again, other = (precision(scenes, found, seed=seed).interval for seed in (4, 4, 5))
+    assert first == again != other
+    assert precision(scenes[:1], found[:1]).interval == (0.0, 1.0)
+    assert precision(scenes, [NOTHING] * 5).interval == (0.0, 0.0)
 
 
 def test_each_object_is_one_detection_and_the_surest_chooses_first() -> None:
