@@ -25,6 +25,8 @@ from robustkit.attacks.parts.adam import Moments, adam
 from robustkit.attacks.parts.gradient import Look, glance, look
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note, renew
 from robustkit.attacks.parts.reach import reach
+from robustkit.goal import Goal
+from robustkit.losses import asked_more
 from robustkit.norms import spread
 
 HIGHEST = 20.0
@@ -53,26 +55,33 @@ def carlini_wagner(
     rounds: int = 9,
     step_size: float | None = None,
     weight: float | None = None,
+    confidence: float = 0.0,
 ) -> Attack:
     """C&W in l2 and linf.
 
     `steps` is the budget of all rounds: 9 of 1000 as is usual, the paper's code allows 10000 each.
     `weight` is the first constant c and `step_size` Adam's: 1e-3 and 0.003 in l2, 1e-5 and 0.005 in
-    linf. In linf there are as many rounds as fit, each of at most `steps / rounds`.
+    linf. In linf there are as many rounds as fit, each of at most `steps / rounds`. `confidence`
+    (kappa) is the margin, in units of logits, from which on a picture is a success.
 
     >>> carlini_wagner().steps
     9000
     """
     length = max(steps // rounds, 1)
 
+    def score(logits: Tensor, goal: Goal) -> Tensor:
+        """What is missing to the margin that is asked for, `[B]`."""
+        return hinge(asked_more(logits, goal, confidence), goal)
+
     def step(problem: Problem, state: State) -> State:
         """One step of every sample."""
         flat = problem.threat.norm_name == "linf"
         memory = Memory(*state.memory)
-        seen = look(problem, state.x, hinge)
-        state = observe_nearest(problem, state, seen.logits, seen.loss)
+        seen = look(problem, state.x, score)
+        sure = asked_more(seen.logits, problem.goal, confidence)
+        state = observe_nearest(problem, state, sure, seen.loss)
         size, moments, moved = _descend(problem, state, memory, seen, step_size)
-        kept = problem.goal.reached(seen.logits) & ((size == 0) if flat else True)
+        kept = problem.goal.reached(sure) & ((size == 0) if flat else True)
         objective = size - memory.search.weight * seen.loss
         search, over = note(memory.search, kept, objective, state.t, length)
         search, limit, over = (_squeeze if flat else _reweigh)(state, search, memory.limit, over)
@@ -88,9 +97,13 @@ def carlini_wagner(
 
     def finish(problem: Problem, state: State) -> State:
         """A look at the last point."""
-        return observe_nearest(problem, state, *glance(problem, state.x, hinge))
+        logits, loss = glance(problem, state.x, score)
+        return observe_nearest(problem, state, asked_more(logits, problem.goal, confidence), loss)
 
-    settings = {"steps": steps, "rounds": rounds, "step_size": step_size, "weight": weight}
+    settings = {
+        "steps": steps, "rounds": rounds, "step_size": step_size, "weight": weight,
+        "confidence": confidence,
+    }  # fmt: skip
     return Attack(
         "carlini-wagner", lambda problem: _start(problem, weight), step, steps, finish,
         minimum_norm=True, settings=settings,

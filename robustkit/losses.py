@@ -7,6 +7,7 @@ Where a model may abstain, all but `evasive` take that for the true label (`Goal
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
@@ -92,6 +93,25 @@ def evasive(weight: float) -> Loss:
         return margin(logits[:, : goal.abstain], alone) - weight * excess(logits, goal).clamp_min(0)
 
     return loss
+
+
+def asked_more(logits: Tensor, goal: Goal, confidence: float) -> Tensor:
+    """Logits that reach the goal exactly where `logits` do so with a margin above `confidence`.
+
+    Kappa of Carlini & Wagner 2017, section VIII-D: what is sure of itself also transfers, and a
+    detector of doubt lets it pass. A model that may abstain has to be as far from that.
+
+    >>> asked_more(torch.tensor([[1.0, 2.0]]), Goal(torch.tensor([0])), 5.0)
+    tensor([[6., 2.]])
+    """
+    if not confidence:
+        return logits
+    column = torch.arange(logits.shape[1], device=logits.device)
+    own = column == goal.label[:, None]
+    raised = own if goal.target is None else ~own
+    if goal.abstain is not None:
+        raised = raised | (column == goal.abstain)[None]
+    return logits + confidence * raised
 
 
 EVASIVE = (1.0, 0.3, 0.1, 0.03)
