@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustkit.attacks.viewed import UNDEFENDED
+from robustkit.attacks.viewed import EXPECTED, UNDEFENDED, Expected
 from robustkit.defenses.bpda import followable, straightened
 from robustkit.defenses.detectors.detector import Detector
 from robustkit.defenses.postprocess import Postprocess
@@ -54,7 +54,10 @@ class Pipeline:
                 "put all stages into one Pipeline",
             )  # fmt: skip
         chain = self._chain([stage.run for stage in self.stages], self.postprocess)
-        return self._around(chain, self.name, views=self._views())
+        whole = self._around(chain, self.name, views=self._views())
+        if whole.random:
+            whole.views[EXPECTED] = Expected(self._around(chain, f"{self.name} @ {EXPECTED}"))
+        return whole
 
     def _views(self) -> dict[str, Classifier]:
         """What somebody who knows the defense looks at instead."""

@@ -7,7 +7,8 @@ audit of such a model runs them, whatever was asked for.
 from torch import Tensor
 
 from robustkit.attacks import info
-from robustkit.attacks.viewed import UNDEFENDED
+from robustkit.attacks.viewed import EOT, EXPECTED, UNDEFENDED
+from robustkit.attacks.written import defaults
 from robustkit.audit.findings import finding
 from robustkit.audit.plan import Bout, Plan
 from robustkit.audit.standing import Standing
@@ -15,18 +16,20 @@ from robustkit.losses import EVASIVE
 from robustkit.model import Classifier
 from robustkit.records import Finding
 
-EOT = 20
-"""Looks that are averaged where a defense draws random numbers."""
-FOLLOWED = ("detector-aware", "bpda-surrogate", "no-post")
+AWARE = "detector-aware"
+FOLLOWED = (AWARE, "bpda-surrogate", "no-post")
 """The views whose gradient is worth following, the best first."""
-GRADIENTS = ("bpda-identity", "bpda-surrogate", "no-post", "detector-aware")
+GRADIENTS = ("bpda-identity", "bpda-surrogate", "no-post", AWARE)
 LP = ("linf", "l2", "l1")
 CLIMBS = {
     **dict.fromkeys(LP, ("apgd-ce", "apgd-dlr")),
     "l0": ("sigma-zero:steps=300",),
     "patch": ("masked-pgd",),
+    "spatial": ("rotation-translation:rotations=7,shifts=3", "worst-of-k:queries=40"),
+    "flow": ("stadv",),
+    "corruption": ("corruption",),
 }
-"""The attacks that look at every view, by norm."""
+"""The attacks that look at every view, by norm; those without a gradient at the model itself."""
 BLIND = {
     **dict.fromkeys(LP, "square:queries=1000"),
     "l0": "one-pixel",
@@ -35,6 +38,17 @@ BLIND = {
 """The one that looks at none."""
 DECIDED = {"linf": "rays:queries=500", "l2": "hop-skip-jump:queries=500"}
 """Attacks that need nothing but decisions; they are tried on a few survivors."""
+WEIGHED = {**dict.fromkeys(LP, "apgd-ce"), "patch": "masked-pgd", "flow": "stadv"}
+"""The attacks that climb the sum of both goals against a detector, by norm."""
+MATCHING = tuple(
+    f"feature-matching:steps=50,restarts=3,match={match}" for match in ("features", "logits")
+)
+"""Against a detector of any score; they come early, as their sources are the pictures they meet."""
+CONFIDENT = "carlini-wagner:steps=300,rounds=3,confidence="
+"""The nearest pictures that are surely wrong, to a detector of doubt as good as clean ones."""
+CONFIDENCES = (1, 5, 20)
+FEWER = 40
+"""Steps where every look is a mean."""
 GAP = 0.1
 
 
@@ -47,8 +61,12 @@ def adapted(plan: Plan, model: Classifier) -> Plan:
 
 
 def _extended(bout: Bout, more: list[str]) -> Bout:
-    """Who knows nothing comes first, so that it meets every picture; then the suite; the rest."""
-    first = [text for text in more if text.endswith(f"@{UNDEFENDED}")]
+    """Who knows nothing comes first, so that it meets every picture; then the suite; the rest.
+
+    Attacks that look for sources among the pictures come second, while there are most of them.
+    """
+    known = [text for text in more if text.startswith("feature-matching")]
+    first = [*more[:1], *known] if more and more[0].endswith(f"@{UNDEFENDED}") else []
     attacks = dict.fromkeys([*first, *bout.attacks, *more])
     added = tuple(text for text in attacks if text not in bout.attacks)
     return bout.model_copy(update={"attacks": tuple(attacks), "adaptive": added})
@@ -57,56 +75,82 @@ def _extended(bout: Bout, more: list[str]) -> Bout:
 def adaptive(bout: Bout, model: Classifier) -> list[str]:
     """The attacks that a defended model has to stand under one threat, in order."""
     norm = bout.threat.partition(":")[0]
-    if norm not in CLIMBS:
-        return []
-    blind = [BLIND[norm]] if not any(_sees_scores(text) for text in bout.attacks) else []
+    climbs = CLIMBS.get(norm, ())
+    blind = [] if any(_sees_scores(text) for text in bout.attacks) else [BLIND.get(norm, "")]
+    blind = [steady(text, model) for text in blind if text]
     if model.access != "white-box":
-        return blind
-    climbs = CLIMBS[norm]
-    attacks = [f"{climbs[0]}@{UNDEFENDED}"]
+        return [text for text in climbs if not _climbs(text)] + blind
+    attacks = [f"{climbs[0]}@{UNDEFENDED}"] if climbs else []
     # End to end: the whole pipeline's own gradient, as far as it goes.
-    attacks += [averaged(climb) if model.random else climb for climb in climbs]
+    attacks += [steady(climb, model) for climb in climbs]
     for view in GRADIENTS:
         if view in model.views:
-            attacks += [_on(view, climb, model) for climb in climbs]
-    if "detector-aware" in model.views and norm in LP:
-        evasions = [f"apgd-ce:loss=evasive-{weight:g}" for weight in EVASIVE]
-        evasions += ["orthogonal-pgd:mode=selective", "orthogonal-pgd"]
-        attacks += [_on("detector-aware", text, model) for text in evasions]
+            attacks += [_on(view, climb, model) for climb in climbs if _climbs(climb)]
+    if AWARE in model.views:
+        attacks += _evasions(norm, model)
     return attacks + blind
+
+
+def _evasions(norm: str, model: Classifier) -> list[str]:
+    """What gets past a detector: the sum of both goals, one at a time, a disguise, certainty."""
+    attacks = []
+    if norm in WEIGHED:
+        attacks += [f"{WEIGHED[norm]}:loss=evasive-{weight:g}" for weight in EVASIVE]
+    if norm in LP:
+        attacks += ["orthogonal-pgd:mode=selective", "orthogonal-pgd", *MATCHING]
+    sure = norm in info(CONFIDENT).norms
+    if sure:
+        attacks += [f"{CONFIDENT}{CONFIDENCES[0]}"]
+    attacks = [_on(AWARE, text, model) for text in attacks]
+    if sure:
+        attacks += [f"{CONFIDENT}{confidence}@{UNDEFENDED}" for confidence in CONFIDENCES]
+    return attacks
 
 
 def _sees_scores(text: str) -> bool:
     return info(text).access == "scores"
 
 
-def averaged(attack: str) -> str:
-    """The attack with every look a mean of `EOT`, in fewer steps, if it can take one.
+def _climbs(text: str) -> bool:
+    return info(text).access == "white-box"
 
-    >>> averaged("apgd-ce:loss=margin"), averaged("sigma-zero")
-    ('apgd-ce:loss=margin,steps=40,eot=20', 'sigma-zero')
+
+def averaged(attack: str) -> str:
+    """The attack for a random model: in fewer steps, every look a mean of `EOT` if it can take one.
+
+    >>> averaged("apgd-ce:loss=margin"), averaged("stadv"), averaged("sigma-zero:steps=300")
+    ('apgd-ce:loss=margin,steps=40,eot=20', 'stadv:steps=40', 'sigma-zero:steps=300')
     """
-    if "eot=" in attack or not attack.startswith(("apgd", "pgd", "orthogonal-pgd")):
+    if "eot=" in attack:
         return attack
-    steps = "" if "steps=" in attack else "steps=40,"
-    return f"{attack}{',' if ':' in attack else ':'}{steps}eot={EOT}"
+    taken = defaults(info(attack).build)
+    wanted = {"steps": FEWER, "eot": EOT}
+    more = [f"{key}={n}" for key, n in wanted.items() if key in taken and f"{key}=" not in attack]
+    return f"{attack}{',' if ':' in attack else ':'}{','.join(more)}" if more else attack
+
+
+def steady(attack: str, model: Classifier) -> str:
+    """The attack on the model as deployed, or on what is to be expected of a random one."""
+    if not model.random:
+        return attack
+    mean = averaged(attack)
+    return mean if "eot=" in mean or EXPECTED not in model.views else f"{mean}@{EXPECTED}"
 
 
 def _on(view: str, attack: str, model: Classifier) -> str:
+    """The attack on a view; one that takes no mean itself is given one there (`viewed`)."""
     return f"{averaged(attack) if model.random else attack}@{view}"
 
 
 def aimed(attack: str, model: Classifier) -> str:
     """A gradient attack where its gradient is worth following: on the best of the model's views.
 
-    Any other attack, and any attack on an undefended model, stays as it is.
+    Any other attack looks at a random model's mean; any on an undefended model stays as it is.
     """
-    if info(attack).access != "white-box" or not model.views:
+    if not model.views:
         return attack
     view = next((view for view in FOLLOWED if view in model.views), "")
-    if view:
-        return _on(view, attack, model)
-    return averaged(attack) if model.random else attack
+    return _on(view, attack, model) if view and _climbs(attack) else steady(attack, model)
 
 
 def followed(model: Classifier) -> Classifier:

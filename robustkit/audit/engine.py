@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Block, Problem, State, join_rows, map_rows, pose
+from robustkit.audit.referee import confirms
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
@@ -173,6 +174,7 @@ class Engine:
         """Write finished slots and keep the rest: the one synchronisation a step."""
         over = slots.state.t >= attack.steps
         if self.dropping and not attack.minimum_norm:
+            slots = slots._replace(state=_confirmed(slots.problem, slots.state))
             over = over | slots.state.fooled
         done = over.nonzero().squeeze(1)
         if not len(done):
@@ -235,6 +237,8 @@ class _Slots(NamedTuple):
             due = self.take(unfinished)
             before = self.problem.model.forwards
             last = attack.finish(due.problem, due.state)
+            if not attack.minimum_norm:
+                last = _confirmed(due.problem, last)
             spent = (self.problem.model.forwards - before) / len(unfinished)
             results.write(due.rows, last, due.queries + spent)
             rest = state.fooled.nonzero().squeeze(1)
@@ -244,6 +248,23 @@ class _Slots(NamedTuple):
             results.write(due.rows, due.state, due.queries)
             return
         results.write(self.rows, state, queries)
+
+
+def _confirmed(problem: Problem, state: State) -> State:
+    """The state without successes that fresh answers of a random model do not bear out.
+
+    Where one is taken back the next point is as good as any: the loss of that draw was luck too.
+    """
+    if not problem.model.random or not state.fooled.any():
+        return state
+    claimed = state.fooled.nonzero().squeeze(1)
+    held = confirms(problem.model, state.x_adv[claimed], problem.goal.take(claimed))
+    lucky = claimed[~held.to(claimed.device)]
+    lowest = torch.finfo(state.loss.dtype).min
+    return state._replace(
+        fooled=state.fooled.index_fill(0, lucky, False),
+        loss=state.loss.index_fill(0, lucky, lowest),
+    )
 
 
 def join_problems(first: Problem, second: Problem) -> Problem:

@@ -4,13 +4,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from robustkit.attacks.parts.elsewhere import DRAWS
 from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
-
-DRAWS = 10
-"""Answers of a model that draws random numbers which one judgement is made of."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Ruling:
 def predict(model: Classifier, x: Tensor, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Predictions, confidences and whether all logits are finite, each `[N]` on the host.
 
-    Of a model that draws random numbers on purpose the mean of several answers counts, so that
-    neither side wins by one lucky draw.
+    A model that draws random numbers on purpose is asked `DRAWS` times, and what it says most often
+    counts, so that neither side wins by one lucky draw; confidence is the mean probability of that.
     """
     draws = DRAWS if model.random else 1
     labels, confidences, finite = [], [], []
@@ -41,10 +40,22 @@ def predict(model: Classifier, x: Tensor, batch_size: int) -> tuple[Tensor, Tens
         for part in x.split(batch_size):
             answers = torch.stack([model(part.to(model.device)) for _ in range(draws)])
             finite.append(answers.isfinite().all(2).all(0).cpu())
-            confidence, label = answers.softmax(2).mean(0).max(1)
+            sure = answers.softmax(2).mean(0).nan_to_num(0.0)
+            votes = one_hot(answers.argmax(2), answers.shape[2]).sum(0)
+            # Of two that are said as often the surer one counts.
+            label = (votes + sure / 2).argmax(1)
             labels.append(label.cpu())
-            confidences.append(confidence.nan_to_num(0.0).cpu())
+            confidences.append(sure.gather(1, label[:, None]).squeeze(1).cpu())
     return torch.cat(labels), torch.cat(confidences), torch.cat(finite)
+
+
+def confirms(model: Classifier, x_adv: Tensor, goal: Goal) -> Tensor:
+    """Whether fresh answers to `x_adv` `[B,C,H,W]` say that the goal is reached, `[B]` on the host.
+
+    For attacks on models that draw random numbers, before they take one answer for a success.
+    """
+    prediction, _, finite = predict(model, x_adv, len(x_adv))
+    return _reached(prediction, finite, goal.to(torch.device("cpu")))
 
 
 def rule(
