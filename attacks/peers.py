@@ -40,6 +40,8 @@ OWN = frozenset({
     "self", "model", "estimator", "classifier", "eps", "norm", "verbose", "batch_size", "targeted",
 })  # fmt: skip
 """What the adapters set themselves."""
+AIMING = {"SaliencyMapMethod"}
+"""Attacks of ART whose labels are targets, drawn at random where there are none."""
 
 
 class AsModule(nn.Module):
@@ -116,10 +118,14 @@ def _run_foolbox(kind: type, settings: Mapping[str, Any], problem: Problem) -> T
 
 
 def _run_torchattacks(kind: type, settings: Mapping[str, Any], problem: Problem) -> Tensor:
-    budget: dict[str, Any] = {"eps": _one_eps(problem)} if "eps" in _accepted(kind) else {}
-    if "norm" in _accepted(kind):
-        budget["norm"] = problem.threat.norm_name.capitalize()
-    attack = kind(to_torchattacks(problem.model), **budget, **settings)
+    accepted, model = _accepted(kind), to_torchattacks(problem.model)
+    given: dict[str, Any] = {"eps": _one_eps(problem)} if "eps" in accepted else {}
+    if "norm" in accepted:
+        given["norm"] = problem.threat.norm_name.capitalize()
+    if "n_classes" in accepted:
+        # Its own is 10, whatever the model has.
+        given["n_classes"] = model(problem.x[:1]).shape[1]
+    attack = kind(model, **given | dict(settings))
     if problem.goal.target is not None:
         attack.set_mode_targeted_by_label(quiet=True)
     found = attack(problem.x, problem.goal.label)
@@ -134,12 +140,13 @@ def _run_art(kind: type, settings: Mapping[str, Any], problem: Problem) -> Tenso
         # Its own step is absolute, and as large as 0.1.
         given |= {"eps": _one_eps(problem), "eps_step": _one_eps(problem) / 4}
     given |= {"norm": ORDERS.get(problem.threat.norm_name, np.inf)}
-    if target is not None and "targeted" not in accepted:
+    aims = kind.__name__ in AIMING
+    if target is not None and not aims and "targeted" not in accepted:
         raise UserError("an attack of ART that has targets", kind.__name__, "choose another")
     given |= {"targeted": target is not None}
     given = {key: value for key, value in given.items() if key in accepted} | dict(settings)
     attack = kind(to_art(problem.model, problem.x), **given)
-    y = problem.goal.label.cpu().numpy()
+    y = None if aims and target is None else problem.goal.label.cpu().numpy()
     return torch.from_numpy(attack.generate(x=problem.x.cpu().numpy(), y=y)).to(problem.x)
 
 

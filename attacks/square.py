@@ -1,8 +1,9 @@
 """Square Attack: random search over square patches (Andriushchenko et al. 2020, 1912.00049).
 
-Algorithm 1 with the proposals of algorithm 2 (linf) and 3 (l2); the l1 form is algorithm 3 with
-sums of absolute values, as in Croce & Hein 2021 (2103.01208). The schedule of the square's side is
-the published one for 10,000 queries, not rescaled to the queries at hand, as AutoAttack uses it.
+Algorithm 1 with the proposals of algorithm 2 (linf) and 3 (l2). The l1 form is that of Croce & Hein
+2021 (2103.01208): algorithm 3 with sums of absolute values and steeper patches, which get more than
+the budget and are projected onto it, so that few pixels remain. The schedule of the square's side
+is the published one for 10,000 queries, not rescaled to the queries at hand, as AutoAttack uses it.
 
 Deviations: every sample draws its own squares and signs; a square may lie anywhere, the last row
 and column included; a linf square that would change nothing has its signs flipped, where the
@@ -132,28 +133,32 @@ def _flip(problem: Problem, best: Tensor, t: Tensor, p_init: float) -> Tensor:
 # l2 and l1
 
 
-def _pyramid(row: Tensor, column: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def _pyramid(row: Tensor, column: Tensor, height: Tensor, width: Tensor, power: int) -> Tensor:
     """Equation 2: what falls with the distance from the middle of a `height` by `width` patch.
 
-    The sum of 1/j^2 from j = distance + 1 to half the longer side + 1.
+    The sum of 1/j^power from j = distance + 1 to half the longer side + 1.
     """
     distance = torch.maximum((row - height // 2).abs(), (column - width // 2).abs())
     most = torch.maximum(height, width) // 2 + 1
     table = torch.arange(max(row.shape[2], column.shape[3]) + 2, device=row.device)
-    partial = (1 / table.clamp_min(1).float().square() * (table > 0)).cumsum(0)
+    partial = (1 / table.clamp_min(1).float().pow(power) * (table > 0)).cumsum(0)
     reach = len(table) - 1
     return partial[most.clamp_max(reach)] - partial[distance.clamp_max(reach)]
 
 
-def _bump(window: Window, side: Tensor, turned: Tensor) -> Tensor:
-    """The patch of algorithm 3: a pyramid above its own negative, or beside it, `[B,1,H,W]`."""
+def _bump(window: Window, side: Tensor, turned: Tensor, power: int) -> Tensor:
+    """The patch of algorithm 3: a pyramid above its own negative, or beside it, `[B,1,H,W]`.
+
+    Its sum of absolute values is 1.
+    """
     row = torch.where(turned, window.column, window.row)
     column = torch.where(turned, window.row, window.column)
     half = side // 2
     lower = row >= half
     height = torch.where(lower, side - half, half)
-    shape = _pyramid(torch.where(lower, row - half, row), column, height, side)
-    return torch.where(lower, -shape, shape) * window.inside
+    shape = _pyramid(torch.where(lower, row - half, row), column, height, side, power)
+    shape = shape * window.inside
+    return torch.where(lower, -shape, shape) / shape.sum((2, 3), keepdim=True).clamp_min(TINY)
 
 
 def _tiles(problem: Problem) -> Tensor:
@@ -167,7 +172,7 @@ def _tiles(problem: Problem) -> Tensor:
     )
     whole = torch.full_like(steps[:1, None, None, None], side)
     upright, turned = (
-        _bump(ones, whole, torch.full_like(whole, flag, dtype=torch.bool)).repeat(
+        _bump(ones, whole, torch.full_like(whole, flag, dtype=torch.bool), _fall(problem)).repeat(
             1, 1, rows, columns
         )
         for flag in (False, True)
@@ -179,7 +184,7 @@ def _tiles(problem: Problem) -> Tensor:
     delta = wide[0] * torch.where(wide[1] > 0, upright, turned)
     top, left = (x.shape[2] - rows * side) // 2, (x.shape[3] - columns * side) // 2
     bottom, right = x.shape[2] - rows * side - top, x.shape[3] - columns * side - left
-    return _stretched(problem, pad(delta, (left, right, top, bottom)))
+    return _within(problem, pad(delta, (left, right, top, bottom)))
 
 
 def _move_mass(problem: Problem, best: Tensor, t: Tensor, p_init: float) -> Tensor:
@@ -201,15 +206,25 @@ def _move_mass(problem: Problem, best: Tensor, t: Tensor, p_init: float) -> Tens
         """The same of length one."""
         return part / (mass(part) ** (1 / power) + TINY)
 
-    bump = _bump(window, spread(side, best), spread(drawn.turned, best))
+    bump = _bump(window, spread(side, best), spread(drawn.turned, best), _fall(problem))
     fresh = unit(unit(bump) * drawn.signs + unit(delta * window.inside))
     unspent = (spread(problem.eps, best) ** power - mass(delta, (1, 2, 3))).clamp_min(0)
     budget = mass(delta * (window.inside | other.inside)) + unspent / best.shape[1]
-    kept = delta * ~(window.inside | other.inside)
-    return _stretched(problem, kept + fresh * budget ** (1 / power))
+    budget = budget * best.shape[1] if power == 1 else budget.sqrt()
+    return _within(problem, delta * ~(window.inside | other.inside) + fresh * budget)
 
 
-def _stretched(problem: Problem, delta: Tensor) -> Tensor:
-    """The point at `delta` stretched to length eps, then clipped: that makes it no longer."""
+def _fall(problem: Problem) -> int:
+    """The power of the distance with which patches fall from their middle."""
+    return 4 if problem.threat.norm_name == "l1" else 2
+
+
+def _within(problem: Problem, delta: Tensor) -> Tensor:
+    """The point at `delta`, projected in l1; in l2 stretched to length eps, and clipped.
+
+    Clipping makes it no longer. The projection in l1 leaves only what is large.
+    """
+    if problem.threat.norm_name == "l1":
+        return problem.project(problem.x + delta)
     factor = problem.eps / problem.threat.norm.size(delta).clamp_min(TINY)
     return (problem.x + delta * spread(factor, delta)).clamp(problem.low, problem.high)
