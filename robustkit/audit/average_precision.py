@@ -5,7 +5,9 @@ bootstrap over pictures (Efron & Tibshirani 1993): a resample counts every pictu
 was drawn. mAP is the higher the fewer different pictures there are, so that resamples lie above
 the number itself; they say how far it scatters, around their own mean, not where it lies. What the
 interval means to hold is therefore the mean mAP of so many pictures, not that of infinitely many.
-It is too narrow for fewer than about 16 pictures, and where mAP is close to 1.
+It is too narrow for fewer than about 16 pictures, and where mAP is close to 1. Where every resample
+has the same mAP, as when nothing is found, it is the exact one of as many pictures, each of them
+right or wrong as a whole.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robustkit.audit.statistics import clopper_pearson
 from robustkit.detector import Boxes
 from robustkit.loading.coco import Scene
 from robustkit.loading.extras import need
@@ -25,6 +28,9 @@ from robustkit.loading.extras import need
 RESAMPLES = 1000
 ROOM = 2**22
 """How many numbers of resampled curves are held at once."""
+
+TINY = 1e-9
+"""Resamples whose mAP differs by less have the same: sums round."""
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +73,7 @@ def precision(scenes: Sequence[Scene], found: Sequence[Boxes], *, seed: int = 0)
         return Precision(nan, nan, {}, (nan, nan))
     rows = [row for index, boxes in enumerate(found) for row in _rows(index, boxes)]
     if not rows:
-        return Precision(0.0, 0.0, dict.fromkeys(labels, 0.0), (0.0, 0.0))
+        return Precision(0.0, 0.0, dict.fromkeys(labels, 0.0), _whole(0.0, len(scenes)))
     coco, evaluation = (need(f"pycocotools.{part}", why="mAP") for part in ("coco", "cocoeval"))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.COCO()
@@ -89,16 +95,21 @@ def precision(scenes: Sequence[Scene], found: Sequence[Boxes], *, seed: int = 0)
 
 
 def interval(curves: Sequence[Curve], value: float, *, seed: int) -> tuple[float, float]:
-    """The 95 % interval of a `value` of mAP; one picture says nothing of others: 0 to 1."""
+    """The 95 % interval of a `value` of mAP."""
     pictures = len(curves[0].objects)
-    if pictures < 2:
-        return 0.0, 1.0
     dice = np.random.default_rng(seed)
     share = np.full(pictures, 1 / pictures)
     drawn = dice.multinomial(pictures, share, size=RESAMPLES).astype(np.float64)
     found = averages(curves, drawn)
+    if np.nanmax(found) - np.nanmin(found) < TINY:
+        return _whole(value, pictures)
     low, high = value + np.nanquantile(found, (0.025, 0.975)) - np.nanmean(found)
     return max(0.0, float(low)), min(1.0, float(high))
+
+
+def _whole(value: float, pictures: int) -> tuple[float, float]:
+    """The exact interval of a share of pictures; one of them says nothing of others: 0 to 1."""
+    return clopper_pearson(round(value * pictures), pictures) if pictures > 1 else (0.0, 1.0)
 
 
 def averages(curves: Sequence[Curve], weights: Floats) -> Floats:

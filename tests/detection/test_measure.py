@@ -11,6 +11,7 @@ import torch
 from robustkit.audit import average_precision
 from robustkit.audit.average_precision import precision
 from robustkit.audit.detection import pair, tally
+from robustkit.audit.statistics import clopper_pearson
 from robustkit.detector import Boxes
 from robustkit.errors import RefusedError, RobustkitError
 from robustkit.loading.coco import Scene, read_coco
@@ -120,7 +121,14 @@ def test_the_interval_repeats_and_says_nothing_from_one_picture() -> None:
     first, again, other = (precision(scenes, found, seed=seed).interval for seed in (4, 4, 5))
     assert first == again != other
     assert precision(scenes[:1], found[:1]).interval == (0.0, 1.0)
-    assert precision(scenes, [NOTHING] * 5).interval == (0.0, 0.0)
+
+
+def test_what_never_varies_has_the_exact_interval_of_whole_pictures() -> None:
+    scenes = draw_scenes(5, 3)
+    perfect = [one.truth for one in scenes]
+    wrong = [one.truth._replace(labels=3 - one.truth.labels) for one in scenes]
+    for found, right in ((perfect, 5), (wrong, 0), ([NOTHING] * 5, 0)):
+        assert precision(scenes, found).interval == clopper_pearson(right, 5)
 
 
 def test_each_object_is_one_detection_and_the_surest_chooses_first() -> None:
