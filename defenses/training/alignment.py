@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustkit.attacks.parts.gradient import look
 from robustkit.defenses.training.aside import traceless
 from robustkit.defenses.training.assembly import Objective, cross_entropy
-from robustkit.defenses.training.inner import Batch, noisy, posed, still
-from robustkit.losses import log_odds
+from robustkit.defenses.training.inner import Batch, beside, noisy, slope, still
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -59,8 +57,7 @@ def alignment(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
 
     The model must hold still.
     """
-    problem = posed(model, batch, batch.x, threat)
-    here, there = (look(problem, x, log_odds).gradient for x in (batch.x, _beside(batch, threat)))
+    here, there = (slope(model, batch.y, x) for x in (batch.x, _beside(batch, threat)))
     return _cosine(here, there)
 
 
@@ -73,7 +70,7 @@ def _slope(model: Classifier, batch: Batch, x: Tensor, *, again: bool) -> Tensor
 
 
 def _beside(batch: Batch, threat: ThreatModel) -> Tensor:
-    return threat.sample(batch.x, batch.draws(_NOISE))
+    return beside(batch.x, threat, batch.draws(_NOISE))
 
 
 def _cosine(first: Tensor, second: Tensor) -> Tensor:

@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from robustkit.attacks.attack import Attack, Problem, unrolled
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.parts.climb import ascent
-from robustkit.attacks.parts.gradient import look
 from robustkit.attacks.trades import climb_divergence
 from robustkit.defenses.training.stream import Stream
 from robustkit.goal import Goal
-from robustkit.losses import log_odds
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -89,10 +88,11 @@ def steep(*, steps: int, length: float) -> Craft:
     """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        problem = posed(model, batch, batch.x, threat)
         if threat.norm_name == "patch":
-            return _last(masked_pgd(steps=steps, position="random"), problem)
-        return _climbed(problem, problem.random_start(), steps=steps, length=length)
+            attack = masked_pgd(steps=steps, position="random")
+            return _last(attack, posed(model, batch, batch.x, threat))
+        start = beside(batch.x, threat, batch.draws())
+        return _climbed(model, batch, threat, start=start, steps=steps, length=length)
 
     return craft
 
@@ -105,12 +105,58 @@ def noisy(*, spread: float) -> Craft:
     """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        start = batch.x
+        x = batch.x
         if spread:
-            start = threat.with_eps(spread * float(threat.eps)).sample(start, batch.draws(_NOISE))
-        return _climbed(posed(model, batch, start, threat), start, steps=1, length=1.0)
+            wide = threat.with_eps(spread * float(threat.eps))
+            x = beside(x, wide, batch.draws(_NOISE))
+        around = replace(batch, x=x)
+        return _climbed(model, around, threat, start=x, steps=1, length=1.0)
 
     return craft
+
+
+def beside(x: Tensor, threat: ThreatModel, stream: Stream) -> Tensor:
+    """A random point of the threat model around each picture."""
+    if threat.norm_name != "linf":
+        return threat.sample(x, stream)
+    levels = stream.levels(x.shape[1:])
+    return levels.to(x).mul_(float(threat.eps) / 2**15).add_(x).clamp_(*threat.bounds)
+
+
+def _climbed(
+    model: Classifier, batch: Batch, threat: ThreatModel, *, start: Tensor, steps: int,
+    length: float,
+) -> Tensor:  # fmt: skip
+    """The point at the end of so many steps of `length` eps from `start`, around the batch's.
+
+    It is where `pgd` ends, but nothing is noted on the way. Under linf, the threat of nearly all
+    training, it takes as few passes over the pictures as can be, each in place: they, and not their
+    arithmetic, are what a small network's step pays beside its own forwards and backwards.
+    """
+    x_adv, eps = start, float(threat.eps)
+    if threat.norm_name != "linf":
+        problem = posed(model, batch, batch.x, threat)
+        for _ in range(steps):
+            way = ascent(problem, x_adv, slope(model, batch.y, x_adv), length * problem.eps)
+            x_adv = problem.project(way.add_(x_adv))
+        return x_adv
+    for _ in range(steps):
+        way = slope(model, batch.y, x_adv).sign_()
+        x_adv = torch.add(x_adv, way, alpha=length * eps, out=way)
+        x_adv.sub_(batch.x).clamp_(-eps, eps).add_(batch.x).clamp_(*threat.bounds)
+    return x_adv
+
+
+def slope(model: Classifier, y: Tensor, x: Tensor) -> Tensor:
+    """The gradient of the log odds in the pixels, `[B,C,H,W]`.
+
+    In the logits it is known: minus one at the label, and what is believed of the other classes.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = model(x)
+        others = logits.detach().scatter(1, y[:, None], -torch.inf).softmax(1)
+        return model.gradient(logits * others.scatter_(1, y[:, None], -1.0), x)
 
 
 def gaussian_noise(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
@@ -133,23 +179,7 @@ def posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Pr
     """The problem of attacking the pictures `x` of a batch, with its randomness."""
     eps, draws = threat.budget(x), Stream(batch.index, batch.seed)
     problem = Problem(model, x, Goal(batch.y), threat, draws, eps, x, x, restart=batch.step)
-    if threat.norm_name != "linf" or threat.mask is not None:
-        return problem.with_eps(eps)
-    # The same box in a fourth of the passes over the pictures.
-    radius, (low, high) = float(threat.eps), threat.bounds
-    return problem._replace(low=(x - radius).clamp_min_(low), high=(x + radius).clamp_max_(high))
-
-
-def _climbed(problem: Problem, x: Tensor, *, steps: int, length: float) -> Tensor:
-    """The point at the end of so many steps of `length` eps from `x`, by the log odds.
-
-    As `pgd` goes, but nobody asks for the best point of the path: noting it takes a twentieth of a
-    small network's step.
-    """
-    for _ in range(steps):
-        gradient = look(problem, x, log_odds).gradient
-        x = problem.project(ascent(problem, x, gradient, length * problem.eps).add_(x))
-    return x
+    return problem.with_eps(eps)
 
 
 def _last(attack: Attack, problem: Problem) -> Tensor:

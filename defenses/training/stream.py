@@ -15,8 +15,6 @@ from torch import Tensor
 
 from robustkit.draws import Draws
 
-_LEVELS = 2**16
-
 
 class Stream(Draws):
     """Draws for `key` `[B]` rows on its device; `words` (seed, step, purpose) decide the numbers.
@@ -46,12 +44,15 @@ class Stream(Draws):
         return torch.randint(2**31, size, generator=self._generator(), device=device)
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
-        """Uniform float32 in [0, 1), `[B, *shape]`, in steps of 2^-16: four of one drawn word."""
+        """Uniform float32 in [0, 1), `[B, *shape]`, in steps of 2^-16."""
+        return self.levels(shape).float().div_(2**16).add_(0.5)
+
+    def levels(self, shape: Sequence[int]) -> Tensor:
+        """Uniform int16 of the whole range, `[B, *shape]`: four of one drawn word."""
         count = len(self.key) * prod(shape)
         words = torch.empty(-(-count // 4), dtype=torch.int64, device=self.key.device)
         words.random_(-(2**63), None, generator=self._generator())
-        levels = words.view(torch.int16)[:count].reshape(-1, *shape)
-        return (levels * (1 / _LEVELS)).add_(0.5)
+        return words.view(torch.int16)[:count].reshape(-1, *shape)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal float32, `[B, *shape]`."""
