@@ -118,13 +118,13 @@ def _planned(model: str, given: dict[str, Any]) -> "tuple[Plan, Wish, str]":
 
 
 def _show(made: "Hardened") -> None:
+    from robustkit.verbs.changes import lines
     from robustkit.verbs.model_card import rows
 
     columns = ("model", "threat", "n", "clean", "robust", "95 % interval")
     print_table("before and after", columns, rows(made))
-    one = made.comparison
-    if one is not None:
-        click.echo(f"sample by sample: {one.gained} became robust, {one.lost} no longer are")
+    for line in lines(made.changes):
+        click.echo(line)
     for reason in made.reasons:
         click.echo(f"not hardened: {plain(reason)}")
     if not made.reasons:

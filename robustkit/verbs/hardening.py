@@ -11,7 +11,6 @@ from safetensors.torch import save
 
 from robustkit import zoo
 from robustkit.atomic import write_bytes, write_text
-from robustkit.audit.compare import compare
 from robustkit.audit.conduct import conduct
 from robustkit.audit.plan import Plan
 from robustkit.defenses.training import checkpoint
@@ -24,6 +23,7 @@ from robustkit.loading import Samples, open_samples
 from robustkit.model import Classifier
 from robustkit.records import AuditLog
 from robustkit.threat import ThreatModel
+from robustkit.verbs.changes import changes
 from robustkit.verbs.denoising import before_model, paired
 from robustkit.verbs.model_card import Hardened, card, warnings
 
@@ -124,13 +124,11 @@ def harden(
         ordered = plan.model_copy(update=part)
         logs.append(conduct(ordered, model=one, samples=others, progress=progress))
     before, after = logs
-    trusted = before.trusted and after.trusted
-    # A denoiser meets attacks that know of it, as the bare model does not: no like with like.
-    comparison = compare(before, after)[0] if trusted and not wish.denoiser else None
+    found = changes(before, after) if before.trusted and after.trusted else ()
     reasons = objections(training, before, after, limit=wish.max_clean_drop)
     weights = folder / (CANDIDATE if reasons else HARDENED)
     write_bytes(weights, content)
-    made = Hardened(training, before, after, comparison, tuple(reasons), weights)
+    made = Hardened(training, before, after, found, tuple(reasons), weights)
     write_text(folder / "MODEL-CARD.md", card(made, chosen, plan, model=model, data=data))
     return made
 
@@ -247,5 +245,7 @@ def facts(made: Hardened) -> dict[str, Any]:
             }
             for name, log in sides
         },
-        "comparison": made.comparison.model_dump(mode="json") if made.comparison else None,
+        "changes": [
+            {**one.model_dump(mode="json"), "difference": one.difference} for one in made.changes
+        ],
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustkit.report.numbers import percent, span
+from robustkit.verbs.changes import lines
 from robustkit.verbs.console import plain
 
 if TYPE_CHECKING:
@@ -13,17 +14,21 @@ if TYPE_CHECKING:
     from robustkit.defenses.training.recipe import Recipe
     from robustkit.loading import Samples
     from robustkit.model import Classifier
-    from robustkit.records import AuditLog, ComparisonRecord
+    from robustkit.records import AuditLog
+    from robustkit.verbs.changes import Change
 
 
 @dataclass(frozen=True)
 class Hardened:
-    """What came out; `reasons` say why it is not to be called hardened, if it is not."""
+    """What came out; `reasons` say why it is not to be called hardened, if it is not.
+
+    There are no `changes` where an audit does not trust its own number.
+    """
 
     training: "Training"
     before: "AuditLog"
     after: "AuditLog"
-    comparison: "ComparisonRecord | None"
+    changes: "tuple[Change, ...]"
     reasons: tuple[str, ...]
     weights: Path
 
@@ -117,10 +122,9 @@ def rows(made: Hardened) -> list[tuple[str, str, int, str, str, str]]:
 
 
 def _paired(made: Hardened) -> list[str]:
-    one = made.comparison
-    if one is None:
+    """What changed, sample by sample, and against which attacks."""
+    if not made.changes:
         return []
-    return [
-        f"Sample by sample: {one.gained} became robust, {one.lost} no longer are.",
-        "",
-    ]
+    defended = any(note.startswith("stage ") for note in made.after.model.notes)
+    harder = "After, the attacks know of the denoiser: there are more of them than before."
+    return [*(f"- {line}" for line in lines(made.changes)), *([f"- {harder}"] * defended), ""]

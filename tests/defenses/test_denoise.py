@@ -98,7 +98,11 @@ def test_a_denoiser_is_trained_by_the_verb(run: Run, tmp_path: Path) -> None:
     samples = zoo.load_samples("digits").take(6)
     right = again(samples.pixels(slice(0, 6))).argmax(1) == samples.y
     assert float(right.float().mean()) == pytest.approx(facts["after"]["clean_accuracy"])
-    assert "denoiser" in (tmp_path / "made/MODEL-CARD.md").read_text()
+    assert [one["of"] for one in facts["changes"]] == ["clean", "linf:0"]
+    assert all(one["samples"] == 6 for one in facts["changes"])
+    card = (tmp_path / "made/MODEL-CARD.md").read_text()
+    assert "clean accuracy: " in card
+    assert "the attacks know of the denoiser" in card
 
 
 @pytest.mark.parametrize("name", ["pgd-2", "denoise-pixel", "denoise-hgd", "denoise-stability"])

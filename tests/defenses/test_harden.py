@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from math import factorial, prod
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from robustkit.defenses.training.pace import within
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.errors import UserError
 from robustkit.threat import ThreatModel
+from robustkit.verbs.changes import changes, lines, paired_interval
 from robustkit.verbs.hardening import objections, split
 from robustkit.zoo import load_model, load_samples
 
@@ -30,7 +33,14 @@ def test_a_model_is_hardened_end_to_end(run: Run, tmp_path: Path) -> None:
     facts = json.loads(run(*QUICK, "--recipe", "fast", "--epochs", "2").stdout)
     assert facts["hardened"]
     assert facts["after"]["robust_accuracy"] > facts["before"]["robust_accuracy"] + 0.1
-    assert facts["comparison"]["gained"] > facts["comparison"]["lost"]
+    clean, robust = facts["changes"]
+    assert (clean["of"], robust["of"]) == ("clean", "linf:0.1")
+    for one, key in ((clean, "clean_accuracy"), (robust, "robust_accuracy")):
+        assert one["before"] == pytest.approx(facts["before"][key])
+        assert one["after"] == pytest.approx(facts["after"][key])
+        assert one["difference"] == pytest.approx(one["after"] - one["before"])
+        assert one["interval"][0] <= one["difference"] <= one["interval"][1]
+    assert robust["interval"][0] > 0
     made = tmp_path / "made"
     weights = made / "hardened.safetensors"
     model = rk.load(weights, arch="robustkit.zoo.nets:digits_net")
@@ -39,6 +49,8 @@ def test_a_model_is_hardened_end_to_end(run: Run, tmp_path: Path) -> None:
     assert int(right.sum()) / 60 == pytest.approx(facts["after"]["clean_accuracy"])
     text = (made / "MODEL-CARD.md").read_text()
     assert "# Hardened: zoo:digits-standard under linf:0.1" in text
+    assert f"{robust['gained']} gained, {robust['lost']} lost" in text
+    assert "know of the denoiser" not in text
     assert all((made / name / "audit.json").exists() for name in ("before", "after"))
     before = weights.read_bytes()
     assert "--resume" in run(*QUICK, code=2).stderr
@@ -147,3 +159,41 @@ def test_wrong_flags_are_told_before_anything_is_loaded(
     run: Run, words: list[str], message: str
 ) -> None:
     assert message in run("harden", "zoo:digits-standard", *words, code=2).stderr
+
+
+def test_a_paired_interval_is_the_published_one() -> None:
+    # Newcombe 1998, table II: 36 of 50 right on both sides, 12 and 2 on one.
+    low, high = paired_interval(both=36, gained=12, lost=2, samples=50)
+    assert (low, high) == (pytest.approx(0.0569, abs=1e-4), pytest.approx(0.3404, abs=1e-4))
+    assert paired_interval(36, 2, 12, 50) == (pytest.approx(-high), pytest.approx(-low))
+
+
+@pytest.mark.parametrize("shares", [(0.4, 0.3, 0.1), (0.1, 0.7, 0.05), (0.5, 0.02, 0.2)])
+def test_a_paired_interval_holds_the_truth_as_often_as_it_says(
+    shares: tuple[float, float, float],
+) -> None:
+    n, covered, wanted = 20, 0.0, shares[1] - shares[2]
+    neither = 1 - sum(shares)
+    for both, gained, lost in product(range(n + 1), repeat=3):
+        rest = n - both - gained - lost
+        if rest < 0:
+            continue
+        counts = (both, gained, lost, rest)
+        ways = factorial(n) / prod(map(factorial, counts))
+        low, high = paired_interval(both, gained, lost, n)
+        if low <= wanted <= high:
+            covered += ways * prod(p**k for p, k in zip((*shares, neither), counts, strict=True))
+    assert 0.93 < covered < 0.99
+
+
+def test_what_changed_is_counted_sample_by_sample_whatever_attacked() -> None:
+    data = load_samples("digits").take(30)
+    before = rk.audit(load_model("digits-standard"), data, "linf:0.1", attacks=["fgsm"])
+    after = rk.audit(load_model("digits-adversarial"), data, "linf:0.1", attacks=["fgsm", "pgd"])
+    clean, robust = changes(before, after)
+    assert (clean.before, clean.after) == (before.clean_accuracy, after.clean_accuracy)
+    assert (robust.before, robust.after) == (before.robust_accuracy, after.robust_accuracy)
+    held = [{one.id for one in log.samples if one.outcome == "robust"} for log in (before, after)]
+    assert (robust.gained, robust.lost) == (len(held[1] - held[0]), len(held[0] - held[1]))
+    assert robust.difference == pytest.approx(robust.after - robust.before)
+    assert lines((robust,))[0].startswith("robust accuracy under linf:0.1: +")
