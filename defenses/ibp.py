@@ -52,9 +52,10 @@ def certify(
     bounds = Bounds(model)
     predictions, margins = [], []
     with model.frozen(), torch.no_grad():
-        for part in x.split(batch_size):
+        for rows in torch.arange(len(x)).split(batch_size):
+            part = x[rows]
             prediction = model(part).argmax(1)
-            box = reachable(part, threat)
+            box = reachable(part, threat.take(rows))
             lowest = bounds.margins(box, prediction, unit=torch.finfo(model.dtype).eps / 2)
             predictions.append(prediction.cpu())
             margins.append(lowest.amin(1).cpu())
@@ -80,10 +81,21 @@ class Bounds:
     """
 
     def __init__(self, model: Classifier) -> None:
-        """Trace the module; raises UserError for one whose path depends on what it sees."""
+        """Trace the module, in evaluation mode; raises UserError for one with hooks or branches.
+
+        What the rules do not see, they cannot bound: a hook may answer anything in a layer's place.
+        """
         self.model = model
+        for name, module in model.module.named_modules():
+            if module._forward_hooks or module._forward_pre_hooks:
+                raise UserError(
+                    "a network whose layers have no hooks",
+                    f"one on {name or 'the network'} ({type(module).__name__})",
+                    "remove it (weight norm: torch.nn.utils.parametrizations has none)",
+                )
         try:
-            self.graph = fx.Tracer().trace(model.module)
+            with model.frozen():
+                self.graph = fx.Tracer().trace(model.module)
         except Exception as error:
             raise UserError(
                 "a network whose layers are the same for every picture",

@@ -131,6 +131,50 @@ def test_what_has_no_bounds_is_named(module: nn.Module, threat: str, named: str)
         certify(Classifier(module), torch.rand(2, 1, 8, 8), ThreatModel.parse(threat))
 
 
+class Switched(nn.Module):
+    """Another function in evaluation mode than in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 32), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.first(x.flatten(1)))
+        logits: Tensor = self.last(x if self.training else 5 * x - 1)
+        return logits
+
+
+def test_it_is_the_network_in_evaluation_mode_that_is_bounded() -> None:
+    torch.manual_seed(0)
+    module, x = Switched(), torch.rand(20, 1, 4, 4)
+    found = [
+        certify(Classifier(module.train(mode)), x, ThreatModel("linf", 0.01)).margin
+        for mode in (False, True)
+    ]
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("name", ["", "first"])
+@pytest.mark.parametrize("when", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_network_with_hooks_is_refused(name: str, when: str) -> None:
+    """What a hook answers in a layer's place has no bounds."""
+    module = Switched()
+    getattr(module.get_submodule(name), when)(lambda *_: None)
+    with pytest.raises(UserError, match="hooks"):
+        certify(Classifier(module), torch.rand(2, 1, 4, 4), ThreatModel("linf", 0.01))
+
+
+def test_every_picture_may_have_a_budget_of_its_own() -> None:
+    torch.manual_seed(0)
+    model, x = network("mixed"), torch.rand(5, 1, 8, 8)
+    eps = torch.tensor([0.0, 0.01, 0.02, 0.01, 0.0])
+    alone = [
+        certify(model, x[i : i + 1], ThreatModel("linf", float(eps[i]))).margin for i in range(5)
+    ]
+    together = certify(model, x, ThreatModel("linf", eps), batch_size=2).margin
+    assert torch.allclose(together, torch.cat(alone))
+
+
 def test_an_interval_turned_around_stays_one() -> None:
     x = Interval(torch.tensor([-2.0]), torch.tensor([1.0]))
     assert x.largest.item() == 2
