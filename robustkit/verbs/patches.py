@@ -1,6 +1,7 @@
 """Patches as files: a PNG whose alpha says where it is opaque, with what is known of it inside."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,9 @@ def read_patch(path: Path) -> tuple[Patch, dict[str, Any]]:
             facts = json.loads(str(picture.info.get(KEY, "{}")))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RefusedError(
-            "a PNG that can be read", f"{path.name} ({error})", "write it again with patch train"
-        ) from None
+            "a PNG that can be read", f"{path.name} ({error})",
+            "make one with patch train, or save the patch as a PNG that is opaque where it is",
+        ) from None  # fmt: skip
     values = torch.from_numpy(array).permute(2, 0, 1).contiguous()
     known = facts if isinstance(facts, dict) else {}
     return Patch(values[:-1].float() / 255, values[-1] > 127), known
@@ -90,8 +92,9 @@ def save(picture: Image.Image, path: Path, **settings: Any) -> None:
 def apply_patch(
     patch: Patch, folder: Path, out: Path, *, corner: tuple[int, int] | None = None, seed: int = 0
 ) -> int:
-    """Write every picture of `folder` with the patch on it to the same place below `out`.
+    """Write every picture of `folder` with the patch on it to the same place below `out`, as PNG.
 
+    Pictures that differ in their suffix alone keep it: `a.jpg` becomes `a.jpg.png` beside `a.png`.
     `corner` pastes it upright there, (top, left) in pixels; else angle, size and place are drawn.
     Returns how many were written. Raises UserError for a folder without pictures, an `out` that is
     the folder or inside it, and for a patch that is larger than a picture or sticks out of it.
@@ -103,13 +106,15 @@ def apply_patch(
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise UserError(f"pictures ({', '.join(SUFFIXES)})", f"none in {folder}", "check the path")
+    alike = Counter(path.with_suffix("") for path in files)
     for index, path in enumerate(files):
         x = read_picture(path)[None].float() / 255
         x = x.expand(-1, max(x.shape[1], len(patch.pixels)), -1, -1)
         shown = _shown(patch, x, corner, Draws.keyed(seed, torch.tensor([index])))
         levels = shown[0].mul(255).round().byte().permute(1, 2, 0).numpy()
         picture = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
-        save(picture, (out / path.relative_to(folder)).with_suffix(".png"))
+        name = path.stem if alike[path.with_suffix("")] == 1 else path.name.removesuffix(".png")
+        save(picture, (out / path.relative_to(folder)).with_name(f"{name}.png"))
     return len(files)
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from robustkit.attacks.patch import Patch
 from robustkit.cli import cli
+from robustkit.loading import load
+from robustkit.loading.folder import read_picture
 from robustkit.verbs.patches import read_patch, rounded, sheet, write_patch
 
 
@@ -106,6 +108,64 @@ def test_otherwise_it_is_drawn_by_the_seed(tmp_path: Path) -> None:
     assert not np.array_equal(one, two)
     changed = (one != before["stop/a.png"]).any(2).sum()
     assert 10 <= changed <= 40
+
+
+def test_no_picture_takes_the_place_of_another(tmp_path: Path) -> None:
+    write_patch(tmp_path / "p.png", some_patch(), {})
+    (tmp_path / "in").mkdir()
+    for level, name in enumerate(("a.png", "a.bmp", "b.bmp")):
+        Image.new("RGB", (12, 12), (90 * level,) * 3).save(tmp_path / "in" / name)
+    run("apply", tmp_path / "p.png", tmp_path / "in", "--out", tmp_path / "out", "--top", 0)
+    levels = {
+        path.name: Image.open(path).getpixel((11, 11)) for path in (tmp_path / "out").iterdir()
+    }
+    assert levels == {"a.png": (0,) * 3, "a.bmp.png": (90,) * 3, "b.png": (180,) * 3}
+
+
+def published(reference: Path, number: int, path: Path) -> int:
+    """One of the ten patches of ImageNet-Patch as a PNG at `path`; returns its target."""
+    with np.load(reference / "imagenet-patch/patches.npz") as known:
+        colours, mask = known["patch"][number], known["mask"][number]
+        array = np.concatenate((colours, mask[None])).transpose(1, 2, 0)
+        Image.fromarray((array * 255).round().astype(np.uint8), "RGBA").save(path)
+        return int(known["target"][number])
+
+
+def test_published_patches_are_pasted_to_the_bit(reference: Path, tmp_path: Path) -> None:
+    with np.load(reference / "imagenet/samples-100.npz") as known:
+        before = known["x"][0].transpose(1, 2, 0)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(before).save(tmp_path / "in/a.png")
+    for number in range(10):
+        published(reference, number, tmp_path / f"{number}.png")
+        words = ("--out", tmp_path / "out", "--top", 87, "--left", 87)
+        run("apply", tmp_path / f"{number}.png", tmp_path / "in", *words)
+        wanted = before.copy()
+        wanted[87:137, 87:137] = np.array(Image.open(tmp_path / f"{number}.png"))[..., :3]
+        assert np.array_equal(np.array(Image.open(tmp_path / "out/a.png")), wanted)
+
+
+@pytest.mark.slow
+def test_a_published_patch_leads_googlenet_to_its_target(reference: Path, tmp_path: Path) -> None:
+    folder, target = reference / "imagenet", published(reference, 1, tmp_path / "p.png")
+    model = load(folder / "googlenet.safetensors", arch="nets:googlenet", preprocess="none")
+    with np.load(folder / "samples-100.npz") as known:
+        kept = np.flatnonzero(known["y"] != target)[:30]
+        pictures, labels = known["x"][kept], torch.from_numpy(known["y"][kept])
+    (tmp_path / "in").mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture.transpose(1, 2, 0)).save(tmp_path / f"in/{number:02}.png")
+    run("apply", tmp_path / "p.png", tmp_path / "in", "--out", tmp_path / "out")
+    answers = {}
+    for name in ("in", "out"):
+        files = sorted((tmp_path / name).iterdir())
+        x = torch.stack([read_picture(file) for file in files]).float() / 255
+        with model.frozen(), torch.no_grad():
+            answers[name] = model(x).argmax(1)
+    assert not (answers["in"] == target).any()
+    assert (answers["out"] == target).float().mean() > 0.15
+    right = {name: (answer == labels).float().mean() for name, answer in answers.items()}
+    assert right["out"] < right["in"] - 0.2
 
 
 def test_a_sheet_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
