@@ -6,6 +6,7 @@ by whoever is audited (Athalye et al. 2018, arXiv 1802.00420; Tramer et al. 2020
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,18 @@ class _Chain(nn.Module):
     def keep(self, *parts: object) -> None:
         """Move, freeze and save these parts with the chain, as far as they are modules."""
         self.parts.extend(part for part in parts if isinstance(part, nn.Module))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let the model learn, or stop it; what stands around it never does."""
+        super().requires_grad_(False)
+        self.model.module.requires_grad_(requires_grad)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the model, evaluation mode for what stands around it."""
+        super().train(False)
+        self.model.module.train(mode)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels to logits, with a column more where there is a detector."""

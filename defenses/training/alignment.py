@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from robustkit.defenses.training.aside import traceless
 from robustkit.defenses.training.assembly import Objective, cross_entropy
-from robustkit.defenses.training.inner import Batch, beside, noisy, slope, still
+from robustkit.defenses.training.inner import Batch, beside, followed, noisy, slope, still
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -29,7 +29,7 @@ def grad_align(*, strength: float | None = None, smoothing: float = 0.0) -> Obje
 
     def objective(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         with still(model, batch_statistics=True):
-            x_adv = craft(model, batch, threat)
+            x_adv = craft(followed(model), batch, threat)
         unseen = traceless(model)
         here = _slope(unseen, batch, batch.x, again=False)
         there = _slope(unseen, batch, _beside(batch, threat), again=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from robustkit.defenses.training.inner import Batch, Craft, still
+from robustkit.defenses.training.inner import Batch, Craft, followed, still
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -31,7 +31,7 @@ class Assembly:
     def pictures(self, model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         """The pictures to learn from; the model is left as it was."""
         with still(model, batch_statistics=self.batch_statistics):
-            return self.craft(model, batch, threat)
+            return self.craft(followed(model), batch, threat)
 
     def __call__(self, model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         """The loss `[B]` of what was crafted."""

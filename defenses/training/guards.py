@@ -19,7 +19,7 @@ from robustkit.attacks.attack import Attack, pose, unrolled
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.pgd import fgsm, pgd
 from robustkit.defenses.training.alignment import alignment
-from robustkit.defenses.training.inner import Batch
+from robustkit.defenses.training.inner import Batch, followed
 from robustkit.defenses.training.objectives import ONE_STEP
 from robustkit.defenses.training.recipe import is_small
 from robustkit.goal import Goal
@@ -81,7 +81,7 @@ def probe(model: Classifier, batch: Batch, threat: ThreatModel) -> Probe:
         logits = torch.cat([model(x) for x in batch.x.split(PIECE)])
         loss = float(functional.cross_entropy(logits, batch.y))
         largest = int(logits.argmax(1).bincount().max()) / len(logits)
-        aligned = float(alignment(model, batch, threat).mean())
+        aligned = float(alignment(followed(model), batch, threat).mean())
     return Probe(
         step=batch.step,
         eps=float(threat.eps),
@@ -128,7 +128,9 @@ def withstood(model: Classifier, batch: Batch, threat: ThreatModel, attack: Atta
     with _exact(model):
         for rows in torch.arange(len(batch.y), device=batch.x.device).split(PIECE):
             index, goal = batch.index[rows], Goal(batch.y[rows])
-            problem = pose(model, batch.x[rows], goal, threat, index=index, seed=batch.seed)
+            problem = pose(
+                followed(model), batch.x[rows], goal, threat, index=index, seed=batch.seed
+            )
             robust.append(~unrolled(attack, problem).fooled)
     return torch.cat(robust)
 

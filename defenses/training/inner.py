@@ -21,6 +21,8 @@ from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
 _NOISE = 1
+SURROGATE_STAGES = "bpda-surrogate"
+"""The view of a pipeline whose broken gradients are stood in for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,14 @@ def still(model: Classifier, *, batch_statistics: bool) -> Iterator[None]:
             one.training = training
         for weight in weights:
             weight.requires_grad_(True)
+
+
+def followed(model: Classifier) -> Classifier:
+    """What an attack in training looks at: stages that have none, with their surrogate's gradient.
+
+    The answers are those of the model itself.
+    """
+    return model.views.get(SURROGATE_STAGES, model)
 
 
 def steep(*, steps: int, length: float) -> Craft:

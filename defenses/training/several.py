@@ -14,7 +14,7 @@ from robustkit.attacks.attack import pick
 from robustkit.attacks.parts.climb import ascent
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.defenses.training.assembly import Assembly, Objective, cross_entropy, hard
-from robustkit.defenses.training.inner import Batch, posed, steep, still
+from robustkit.defenses.training.inner import Batch, followed, posed, steep, still
 from robustkit.losses import log_odds
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
@@ -84,7 +84,7 @@ def e_at(*, others: Threats = (), steps: int = 10, smoothing: float = 0.0) -> Ob
         drawn = batch.draws(_TURN).uniform(())[0].to(errors) * errors.sum()
         which = min(int((errors.cumsum(0) <= drawn).sum()), len(threats) - 1)
         with still(model, batch_statistics=True):
-            x_adv = attack(model, batch, threats[which])
+            x_adv = attack(followed(model), batch, threats[which])
         logits = model(x_adv)
         wrong = (logits.detach().argmax(1) != batch.y).float().mean()
         here = torch.arange(len(threats), device=errors.device) == which

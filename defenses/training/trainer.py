@@ -44,10 +44,13 @@ class Trainer:
     def __init__(
         self, model: Classifier, data: Samples, threat: ThreatModel, recipe: Recipe, *, seed: int
     ) -> None:
-        """Split the data and copy the model; raises UserError for data too small to split."""
+        """Split the data and copy the model.
+
+        Raises UserError for data too small to split, and for a model that cannot be trained.
+        """
         keep_freed_memory()
         self.threat, self.recipe, self.seed = threat, recipe, seed
-        self.model, self.average = twin(model), twin(model)
+        self.model, self.average = twin(_trainable(model)), twin(model)
         self.device = model.device
         self.half = self.device.type == "cuda"
         index = torch.arange(len(data))
@@ -200,11 +203,29 @@ def _settled(model: Classifier) -> Classifier:
 
 
 def twin(model: Classifier) -> Classifier:
-    """The same classifier with a module of its own, in float32 and with weights to be trained."""
-    module = copy.deepcopy(model.module).float().requires_grad_(True)
+    """The same classifier with a module of its own, in float32 and with weights to be trained.
+
+    The views of a defended one are views of the copy: they see what it learns.
+    """
+    other = copy.deepcopy(model)
+    other.sha256 = ""
+    other.module.float().requires_grad_(True)
     if model.device.type == "cuda":
-        module = module.to(memory_format=torch.channels_last)
-    return Classifier(
-        module, preprocess=model.preprocess, bounds=model.bounds, name=model.name,
-        source=model.source, classes=model.classes, device=model.device,
-    )  # fmt: skip
+        other.module.to(memory_format=torch.channels_last)
+    inside = [getattr(part, "model", None) for part in other.module.modules()]
+    for one in (other, *other.views.values(), *inside):
+        if isinstance(one, Classifier):
+            one.dtype = torch.float32
+    return other
+
+
+def _trainable(model: Classifier) -> Classifier:
+    """The model; raises UserError for one whose answers training cannot reach."""
+    behind = "a detector" if model.abstain is not None else "a postprocessing"
+    if model.abstain is None and "no-post" not in model.views:
+        return model
+    raise UserError(
+        "a model, or a pipeline that ends with its model",
+        f"{behind} behind {model.name}",
+        "train without it, then put it behind the hardened model; a detector is fitted anew",
+    )

@@ -7,12 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from robustkit.audit import adaptive
+from robustkit.audit.plan import make_plan
+from robustkit.defenses.pipeline import Pipeline
+from robustkit.defenses.postprocess import rounded
+from robustkit.defenses.stage import Stage
 from robustkit.defenses.training import loop
 from robustkit.defenses.training.augment import Album, Moves
 from robustkit.defenses.training.average import Followed, average_, copied
 from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy, validate
-from robustkit.defenses.training.inner import Batch
+from robustkit.defenses.training.inner import Batch, steep
 from robustkit.defenses.training.loop import Entry, train
+from robustkit.defenses.training.objectives import pgd_at
 from robustkit.defenses.training.recipe import Recipe, recipe
 from robustkit.defenses.training.trainer import Trainer
 from robustkit.draws import Draws
@@ -22,6 +28,7 @@ from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 from robustkit.verbs.model_card import warnings
 from robustkit.zoo import load_model, load_samples
+from tests.defenses.small import SIX_BITS, Brightness
 from tests.defenses.tiny import a_batch
 
 THREAT = ThreatModel("linf", 0.1)
@@ -370,3 +377,62 @@ def test_validation_pictures_are_never_trained_on() -> None:
     assert len(held) == 20
     assert not held & seen
     assert len(seen) == trainer.epoch_steps * trainer.batch_size
+
+
+def test_a_hardened_pipeline_keeps_its_views_and_they_see_what_it_learned() -> None:
+    model, x = load_model("digits-standard"), load_samples("digits").pixels(slice(0, 8))
+    whole = Pipeline(model, (SIX_BITS,)).classifier()
+    with model.frozen(), torch.no_grad():
+        before = model(x)
+    trainer = Trainer(whole, digits(200), THREAT, QUICK, seed=0)
+    for _ in range(4):
+        trainer.advance()
+    for made in (trainer.model, trainer.average):
+        assert set(made.views) == set(whole.views)
+        inner = made.views["undefended"]
+        with made.frozen(), torch.no_grad():
+            learned = made(x)
+            torch.testing.assert_close(learned, inner((x * 63).round() / 63))
+            torch.testing.assert_close(learned, made.views["bpda-surrogate"](x))
+        with model.frozen(), torch.no_grad():
+            assert torch.equal(before, model(x))
+        assert not torch.allclose(learned, before, atol=0.01)
+    plan = make_plan(model="m", data="zoo:digits", threats=["linf:0.1"], attacks=["fgsm"])
+    attacks = adaptive.adapted(plan, trainer.average).bouts[0].attacks
+    assert attacks == adaptive.adapted(plan, whole).bouts[0].attacks
+    assert any(one.endswith("@bpda-surrogate") for one in attacks)
+
+
+def test_an_attack_in_training_sees_through_a_stage_without_a_gradient() -> None:
+    model, data = load_model("digits-standard"), load_samples("digits", split="train").take(32)
+    whole = Pipeline(model, (SIX_BITS,)).classifier()
+    batch = a_batch(data.pixels(slice(0, 32)), data.y)
+    blind = steep(steps=3, length=0.5)(whole, batch, THREAT)
+    seeing = pgd_at(steps=3, length=0.5).pictures(whole, batch, THREAT)
+    with whole.frozen(), torch.no_grad():
+        missed, found = (
+            float((whole(x).argmax(1) == batch.y).float().mean()) for x in (blind, seeing)
+        )
+    assert found < missed - 0.3
+
+
+def test_what_stands_around_the_model_does_not_learn() -> None:
+    stage = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    trainer = Trainer(
+        Pipeline(load_model("digits-standard"), (Stage("filter", stage),)).classifier(),
+        digits(200), THREAT, QUICK, seed=0,
+    )  # fmt: skip
+    before = copied(stage)
+    trainer.advance()
+    module = trainer.model.module.parts[1]  # type: ignore[index]
+    assert isinstance(module, nn.Module)
+    assert all(torch.equal(value, before[key]) for key, value in copied(module).items())
+
+
+@pytest.mark.parametrize("kind", ["detector", "post"])
+def test_what_answers_for_the_model_cannot_be_trained(kind: str) -> None:
+    model, x = load_model("digits-standard"), load_samples("digits").pixels(slice(0, 24))
+    watch = Brightness().calibrate(model, x, false_alarms=0.25)
+    parts = {"detector": watch} if kind == "detector" else {"postprocess": rounded()}
+    with pytest.raises(UserError, match="behind"):
+        train(Pipeline(model, **parts).classifier(), digits(200), THREAT, QUICK)
