@@ -199,6 +199,25 @@ FINDINGS: dict[str, FindingInfo] = {
         "medium",
         (OBFUSCATED, "Tramer et al. 2020, arXiv 2002.08347"),
     ),
+    "RK-RETRY": FindingInfo(
+        "Who may try again succeeds",
+        "The model draws random numbers, and the number counts what most of its answers say. Some "
+        "attacked pictures that resist by that rule are answered wrongly now and then: an attacker "
+        "who may send a picture several times needs no more.",
+        "Limit how often one may ask, or average the model's answers when it is deployed.",
+        "info",
+        ("DiffBreak, arXiv 2411.16598",),
+    ),
+    "RK-IMPLAUSIBLE": FindingInfo(
+        "A detector better than what is known to be possible",
+        "A detector that is robust within a budget implies a classifier, too slow to be used, that "
+        "is as robust within half of it. Such a one would be better than any that is known for "
+        "this data: the attacks on the detector were more likely too weak.",
+        "Attack the detector by hand, with what is known of its score; train and test sets must "
+        "not have been mixed up.",
+        "medium",
+        ("Tramer 2022, arXiv 2107.11630",),
+    ),
     "RK-PREPROCESS": FindingInfo(
         "No preprocessing was given",
         "The checkpoint does not say how its pixels are normalised, and nobody else did.",

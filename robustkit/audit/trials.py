@@ -8,14 +8,16 @@ break at all makes the number untrusted.
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from robustkit.attacks import build, info
-from robustkit.audit.adaptive import DECIDED, aimed
+from robustkit.audit.adaptive import CLIMBS, DECIDED, aimed
 from robustkit.audit.bout import Ring
 from robustkit.audit.coherence import incoherent
 from robustkit.audit.engine import Task
 from robustkit.audit.findings import finding
+from robustkit.audit.plausible import implausible
 from robustkit.audit.referee import rule
 from robustkit.audit.standing import Clean, Standing
 from robustkit.goal import Goal
@@ -31,6 +33,10 @@ FEW = 0.02
 TRANSFERRED = "mi-fgsm:steps=20,loss=margin"
 UNBROKEN = 0.1
 """Share of them that an unlimited attacker may leave before the number is untrusted."""
+
+
+RETRIES = 10
+"""How often an attacker may send the same picture to a model that draws random numbers."""
 
 
 class Trial(NamedTuple):
@@ -73,10 +79,18 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
     Returns the findings; `standing` is worse afterwards if anything moved.
     """
     findings: list[Finding] = []
+    # No attack of a ball is stronger on transformations, and no lack of a limit means anything.
+    if standing.threat.partition(":")[0] not in TRANSFORMS:
+        findings += _tried(ring, standing, clean, found)
+    if ring.model.access == "white-box" and not ring.late:
+        findings += _retried(ring, standing, clean)
+    return findings + implausible(ring, standing, clean)
+
+
+def _tried(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> list[Finding]:
+    """The trials under a threat with a norm, and what else an attacker without limits shows."""
+    findings: list[Finding] = []
     norm = standing.threat.partition(":")[0]
-    if norm in TRANSFORMS:
-        # No attack of a ball is stronger here, and no lack of a limit means anything.
-        return findings
     seen = ring.model.access == "white-box"
     blind = [PLACES if norm == "patch" else QUERIES]
     for trial in choose(norm, found, ring.model) if seen else blind:
@@ -91,6 +105,42 @@ def hold(ring: Ring, standing: Standing, clean: Clean, found: list[Finding]) -> 
         findings += _unlimited(ring, standing, clean)
         findings += _transferred(ring, standing, clean)
     return findings
+
+
+def _retried(ring: Ring, standing: Standing, clean: Clean) -> list[Finding]:
+    """Whether a random model that resists by most of its answers is wrong in some of them."""
+    rows = _survivors(ring, standing, clean)[:TRIED]
+    climbs = CLIMBS.get(standing.threat.partition(":")[0], ())
+    if not (ring.model.random and climbs and len(rows)):
+        return []
+    threat = ThreatModel.parse(standing.threat, ring.model.bounds)
+    attacked = ring.attack(aimed(climbs[0], ring.model), threat, rows).x_adv
+    wrong = _wrong_at_times(ring, rows, attacked)
+    if not wrong:
+        return []
+    unattacked = _wrong_at_times(ring, rows, ring.samples.pixels(rows))
+    message = (
+        f"Of {len(rows)} pictures that resist by most answers {wrong} are answered wrongly at "
+        f"least once when the attacked one is sent {RETRIES} times; unattacked, {unattacked} are."
+    )
+    return [
+        finding(
+            "RK-RETRY", message, threat=standing.threat,
+            wrong=wrong, unattacked=unattacked, tried=len(rows),
+        )
+    ]  # fmt: skip
+
+
+def _wrong_at_times(ring: Ring, rows: Tensor, x: Tensor) -> int:
+    """How many of the pictures `x` fool the model in at least one of several answers."""
+    goal = Goal(ring.samples.y[rows], abstain=ring.model.abstain)
+    wrong = torch.zeros(len(rows), dtype=torch.bool)
+    with torch.no_grad():
+        for part in torch.arange(len(rows)).split(ring.engine.batch_size):
+            for _ in range(RETRIES):
+                logits = ring.model(x[part].to(ring.model.device)).cpu()
+                wrong[part] |= goal.take(part).reached(logits)
+    return int(wrong.sum())
 
 
 def _survivors(ring: Ring, standing: Standing, clean: Clean) -> Tensor:

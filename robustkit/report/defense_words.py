@@ -3,6 +3,9 @@
 from robustkit.records import RejectionRecord, ThreatRecord
 from robustkit.report.numbers import percent
 
+BALLS = ("linf", "l2", "l1", "l0")
+"""Where two halves of a budget make a whole one."""
+
 
 def defense_words(record: ThreatRecord) -> list[str]:
     """A paragraph each on knowledge and on abstaining; empty for an ordinary model.
@@ -27,6 +30,8 @@ def defense_words(record: ThreatRecord) -> list[str]:
         )
     if record.rejection:
         parts.append(_silence(record.rejection, record.samples))
+        if record.threat.partition(":")[0] in BALLS:
+            parts.append(_implied(record.rejection))
     return parts
 
 
@@ -42,4 +47,16 @@ def _silence(one: RejectionRecord, samples: int) -> str:
         f"is {percent(one.robust_accuracy)} if silence under attack is none, "
         f"{percent(one.no_credit)} if it is an error, and with silence an error at small "
         f"perturbations only (stratified, by share of the budget): {shares}."
+    )
+
+
+def _implied(one: RejectionRecord) -> str:
+    """What a detector that robust would mean, beside what the model itself does there."""
+    own = dict(one.stratified).get(0.5)
+    kept = "" if own is None else f"; with silence an error the model itself keeps {percent(own)}"
+    return (
+        f"Robust accuracy of {percent(one.robust_accuracy)} with silence allowed implies, in "
+        "principle, a classifier, too slow to be used, that has as much within half the budget "
+        f"(Tramer 2022, arXiv 2107.11630){kept}. "
+        "The wider that gap, the likelier is it that an attack was missed."
     )

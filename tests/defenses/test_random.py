@@ -1,5 +1,7 @@
 """Defenses that draw random numbers: one lucky draw is no success, and their mean is attacked."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,8 +9,11 @@ from torch import Tensor, nn
 import robustkit as rk
 from robustkit.attacks.viewed import EOT, EXPECTED
 from robustkit.audit import adaptive
+from robustkit.audit.engine import Engine
 from robustkit.audit.plan import make_plan
 from robustkit.audit.referee import DRAWS, confirms, predict
+from robustkit.audit.standing import Clean, Standing
+from robustkit.audit.trials import _retried
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.stage import Stage
 from robustkit.goal import Goal
@@ -74,6 +79,25 @@ def test_real_successes_are_found_behind_the_luck() -> None:
     assert plain.fooled.sum() > 8
     fickle = rk.attack("square:queries=60", blanking(0.1).classifier(), X, Y, "linf:0.2")
     assert fickle.fooled.sum() >= plain.fooled.sum() - 2
+
+
+@pytest.mark.parametrize("share", [0.2, 0.0])
+def test_who_may_try_again_is_told_of(share: float) -> None:
+    """One call of five is wrong: the majority is not, and nearly every tenfold attempt is."""
+    defended = blanking(share).classifier()
+    standing = Standing("linf:0.001", len(X))
+    standing.reached = len(X)
+    clean = Clean(Y, torch.ones(len(X)), torch.ones(len(X), dtype=torch.bool), 10)
+    ring = SimpleNamespace(
+        model=defended, samples=DIGITS, engine=Engine(),
+        attack=lambda text, threat, rows: rk.attack("fgsm", defended, X[rows], Y[rows], threat),
+    )  # fmt: skip
+    found = _retried(ring, standing, clean)  # type: ignore[arg-type]
+    assert [one.id for one in found] == (["RK-RETRY"] if share else [])
+    for one in found:
+        assert one.evidence["tried"] == len(X)
+        assert one.evidence["wrong"] >= 0.6 * len(X)
+        assert one.evidence["unattacked"] >= 0.6 * len(X)
 
 
 def test_the_expected_view_is_a_mean_that_is_paid_for() -> None:

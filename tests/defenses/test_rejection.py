@@ -81,14 +81,18 @@ def test_credit_shrinks_with_the_perturbation_that_silences(log: rk.AuditLog) ->
 
 def test_every_face_says_so(log: rk.AuditLog) -> None:
     words = defense_words(log.threats[0])
-    assert len(words) == 2
+    assert len(words) == 3
     assert "75.0 %" in words[1]
     assert "25.0 %" in words[1]
+    # What is implied within half the budget, and what is left there without credit for silence.
+    assert "75.0 %" in words[2]
+    assert "37.5 %" in words[2]
     out = io.StringIO()
     render_terminal(log, Console(file=out, width=2000))
     page = render_html(log).replace("\N{NO-BREAK SPACE}", " ")
     for text in (out.getvalue(), page, render_markdown(log)):
         assert "may abstain" in text
+        assert "within half the budget" in text
         assert "(oblivious)" in text
 
 
