@@ -1,8 +1,11 @@
 """How a model is trained: one frozen record, and presets that know the budget they are for."""
 
 from math import cos, pi
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, ValidationError
+
+from robustkit.attacks.written import defaults, read_settings
 from robustkit.defenses.training.objectives import OBJECTIVES, takes
 from robustkit.errors import UserError
 from robustkit.records import Record
@@ -26,6 +29,18 @@ PATCHES = ("patch-at", "masked")
 RISE = 0.3
 """The share of a run over which the learning rate rises before it falls."""
 
+GIVEN = ("teacher", "others", "smoothing")
+"""What an objective gets from the run, and not from its own settings."""
+TUNED = (
+    "optimizer", "lr", "batch_size", "weight_decay", "momentum", "warm_up", "smoothing", "shift",
+    "flip", "replays", "ema", "held",
+)  # fmt: skip
+"""The fields of a recipe that may be written behind its name."""
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Recipe(Record):
     """Everything that decides what training does, beside model, data, threat and seed.
@@ -36,25 +51,27 @@ class Recipe(Record):
     further threats, as they are written, for objectives that know several. `ema` is the decay of
     the averaged weights, which are the ones that are measured and shipped. `held` is the share of
     the data that validation takes. An epoch that lost more clean accuracy than `max_clean_drop`
-    there is the best only where all did.
+    there is the best only where all did. `settings` are the objective's own, such as the beta of
+    TRADES; another objective, which a remedy chose, goes by its defaults.
     """
 
     objective: str = "pgd-at"
-    epochs: int = 10
+    epochs: Count = 10
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.05
-    batch_size: int = 128
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    warm_up: float = 0.3
-    smoothing: float = 0.0
-    shift: int = 1
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    batch_size: Count = 128
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    momentum: BelowOne = 0.9
+    warm_up: Share = 0.3
+    smoothing: BelowOne = 0.0
+    shift: Annotated[int, Field(ge=0)] = 1
     flip: bool = False
-    replays: int = 1
+    replays: Count = 1
     others: tuple[str, ...] = ()
-    ema: float = 0.995
-    held: float = 0.1
-    max_clean_drop: float = 1.0
+    ema: BelowOne = 0.995
+    held: BelowOne = 0.1
+    max_clean_drop: Share = 1.0
+    settings: dict[str, int | float] = Field(default_factory=dict)
 
     def eps_share(self, progress: float) -> float:
         """The share of eps to train with after `progress` in [0, 1] of the run.
@@ -83,14 +100,17 @@ def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int 
     `fast` is two steps of PGD. Budgets of the size that only drawn pictures allow are trained by
     Adam: what separates classes there is far from where a network begins, and SGD hardly gets to
     it. With `several` threats, only what knows them all will do; for a patch, training with
-    patches. Pictures move by an eighth of their `width` in pixels, drawn ones by one pixel. Raises
-    UserError for another name.
+    patches. Pictures move by an eighth of their `width` in pixels, drawn ones by one pixel.
+    Settings may follow the name, see `tuned`. Raises UserError for another name.
 
     >>> recipe("fast", ThreatModel.parse("linf:8/255")).objective
     'n-fgsm'
     >>> recipe("fast", ThreatModel.parse("linf:0.3")).objective
     'pgd-2'
+    >>> recipe("trades:beta=3,ema=0", ThreatModel.parse("linf:8/255")).settings
+    {'beta': 3.0}
     """
+    name, _, words = name.partition(":")
     if name not in PRESETS and name not in OBJECTIVES:
         known = ", ".join((*PRESETS, *OBJECTIVES))
         raise UserError(f"a recipe: {known}", repr(name), "write --recipe standard")
@@ -106,7 +126,36 @@ def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int 
         )  # fmt: skip
     settings = {"shift": max(1, width // 8), **_schedule(name, threat)}
     settings |= OWN.get(objective, {})
-    return Recipe(objective=objective, **settings)
+    return tuned(Recipe(objective=objective, **settings), words)
+
+
+def tuned(chosen: Recipe, words: str) -> Recipe:
+    """The recipe with what `key=value,...` says: its own fields, or settings of its objective.
+
+    Raises UserError for what neither has, and for values out of range.
+
+    >>> tuned(Recipe(), "lr=0.1,steps=3,smoothing=0.1").settings
+    {'steps': 3}
+    """
+    own = defaults(OBJECTIVES[chosen.objective])
+    fields = {key: Recipe.model_fields[key].default for key in TUNED}
+    if "smoothing" not in own:
+        fields.pop("smoothing")
+    # Not to move at all is a choice, where no step at all is none.
+    accepted = {**fields, "shift": 0, **{key: own[key] for key in own if key not in GIVEN}}
+    read = read_settings(chosen.objective, words, accepted)
+    changes = {key: read.pop(key) for key in TUNED if key in read}
+    settings = {**chosen.settings, **read}
+    try:
+        return Recipe(**{**chosen.model_dump(), **changes, "settings": settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{key}: {first['msg'].lower()}",
+            f"{key}={first['input']}",
+            "leave it out",
+        ) from None
 
 
 def is_small(threat: ThreatModel) -> bool:

@@ -107,9 +107,10 @@ class Trainer:
         self.model.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
+        own = self.recipe.settings if self.objective == self.recipe.objective else {}
         minimised = objective(
             self.objective, smoothing=self.recipe.smoothing, teacher=self.teacher,
-            others=self.others,
+            others=self.others, **own,
         )  # fmt: skip
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss = minimised(self.model, self._batch(), self.now).mean()

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 RECIPE = Option(
     "recipe",
-    "fast, standard, strong, or an objective of `robustkit list defenses`.",
-    metavar="NAME",
+    "fast, standard, strong, or an objective of `robustkit list defenses`; with settings as in "
+    "trades:beta=3,smoothing=0.1,ema=0.999,warm_up=0.2.",
+    metavar="NAME[:KEY=VALUE,...]",
 )
 BUDGET = single("budget", help="Train for about this time, such as 10m; it chooses a recipe.")
 EPOCHS = Option("epochs", "Train for N epochs.", kind="integer", metavar="N")

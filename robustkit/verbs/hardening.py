@@ -16,7 +16,7 @@ from robustkit.audit.plan import Plan
 from robustkit.defenses.training import checkpoint
 from robustkit.defenses.training.loop import Entry, Training, train
 from robustkit.defenses.training.pace import within
-from robustkit.defenses.training.recipe import DENOISER, Recipe, recipe
+from robustkit.defenses.training.recipe import DENOISER, Recipe, recipe, tuned
 from robustkit.draws import Draws
 from robustkit.errors import UserError
 from robustkit.loading import Samples, open_samples
@@ -37,9 +37,9 @@ HARDENED, CANDIDATE = "hardened.safetensors", "candidate.safetensors"
 
 @dataclass(frozen=True)
 class Wish:
-    """What to make of a model: `recipe` is a name or None, `seconds` the time there is for it.
+    """What to make of a model.
 
-    With a `denoiser`, its name, the model stays as it is and a network in front of it learns.
+    `recipe` is a name, maybe with settings, or None; `seconds` the time there is for it. With a `denoiser`, its name, the model stays as it is and a network in front of it learns.
     """
 
     recipe: str | None
@@ -191,7 +191,8 @@ def _recipe(folder: Path, wish: Wish, model: Classifier, data: Samples, plan: Pl
     }  # fmt: skip
     if wish.epochs is not None:
         changes["epochs"] = wish.epochs
-    chosen = chosen.model_copy(update=changes)
+    written = (wish.recipe or "").partition(":")[2]
+    chosen = tuned(chosen.model_copy(update=changes), written)
     write_text(noted, json.dumps({"wish": wished, "recipe": chosen.model_dump()}, indent=2))
     return chosen
 

@@ -152,6 +152,9 @@ def test_a_budget_chooses_the_recipe() -> None:
         (["--resume"], "--out"),
         (["--recipe", "trades", "--threat", "linf:0.1", "--threat", "l2:0.5"], "several threats"),
         (["--recipe", "patch-at"], "for a patch"),
+        (["--recipe", "trades:gamma=1"], "beta"),
+        (["--recipe", "fast:ema=2"], "ema=2"),
+        (["--recipe", "pgd-at:steps=none"], "a number"),
         (["--recipe", "pgd-at", "--threat", "patch:2x2"], "for a patch"),
     ],
 )

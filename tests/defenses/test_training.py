@@ -436,3 +436,41 @@ def test_what_answers_for_the_model_cannot_be_trained(kind: str) -> None:
     parts = {"detector": watch} if kind == "detector" else {"postprocess": rounded()}
     with pytest.raises(UserError, match="behind"):
         train(Pipeline(model, **parts).classifier(), digits(200), THREAT, QUICK)
+
+
+ASKED_FOR = (
+    "pgd-at", "fgsm-rs", "n-fgsm", "free", "trades", "mart", "awp", "trades-awp", "grad-align",
+    "e-at", "max-at", "avg-at", "msd", "patch-at", "universal-at", "distill",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED_FOR)
+def test_every_objective_has_a_recipe_with_settings(name: str) -> None:
+    threat = ThreatModel.parse("patch:2x2" if name == "patch-at" else "linf:0.1")
+    found = recipe(f"{name}:ema=0.9,warm_up=0,lr=0.01,shift=0", threat)
+    assert found.objective == name
+    assert (found.ema, found.warm_up, found.lr, found.shift) == (0.9, 0, 0.01, 0)
+    if name == "mart":
+        with pytest.raises(UserError, match="a setting of mart"):
+            recipe("mart:smoothing=0.1", threat)
+    else:
+        assert recipe(f"{name}:smoothing=0.1", threat).smoothing == 0.1
+    trainer = Trainer(load_model("digits-standard"), digits(80), threat, found, seed=0)
+    assert bool(trainer.advance().isfinite())
+
+
+def test_settings_of_an_objective_hold_until_a_remedy_chose_another() -> None:
+    quick = recipe("pgd-at:steps=1,batch_size=32", THREAT)
+    trainer = Trainer(load_model("digits-standard"), digits(80), THREAT, quick, seed=0)
+    trainer.advance()
+    assert trainer.model.forwards == 2 * 32
+    trainer.objective = "pgd-2"
+    trainer.advance()
+    assert trainer.model.forwards == (2 + 3) * 32
+    assert Recipe.model_validate_json(quick.model_dump_json()) == quick
+
+
+@pytest.mark.parametrize("words", ["smoothing=1", "batch_size=0", "held=1", "optimizer=lbfgs"])
+def test_settings_out_of_range_are_refused(words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        recipe(f"pgd-at:{words}", THREAT)
