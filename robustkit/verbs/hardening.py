@@ -39,7 +39,8 @@ HARDENED, CANDIDATE = "hardened.safetensors", "candidate.safetensors"
 class Wish:
     """What to make of a model.
 
-    `recipe` is a name, maybe with settings, or None; `seconds` the time there is for it. With a `denoiser`, its name, the model stays as it is and a network in front of it learns.
+    `recipe` is a name, maybe with settings, or None; `seconds` the time there is for it. With a
+    `denoiser`, its name, the model stays as it is and a network in front of it learns.
     """
 
     recipe: str | None
