@@ -1,6 +1,6 @@
 """Print what the pytest plugin costs a run of pytest that does not use it, in milliseconds.
 
-    .venv/bin/python scripts/bench_plugin.py [--rounds 20]
+Usage: python scripts/bench_plugin.py [--rounds 20]
 
 Runs with and without the plugin take turns, so that what else the machine does hits both alike; the
 medians are compared.
@@ -32,7 +32,7 @@ def cost(folder: Path, *flags: str) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each kind")
     rounds = parser.parse_args().rounds
     kinds = {"without": (), "with": ("-p", "robustkit.pytest_plugin")}
     costs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import torch
 from harden_mnist import (  # type: ignore[import-not-found]  # it lies beside this script
+    KEPT,
     LEARNED,
-    ROOT,
     hardened,
     kept,
     prepare,
     standard,
 )
+from reference import ROOT  # type: ignore[import-not-found]
 
 import robustkit as rk
 from robustkit.report.numbers import percent, span
@@ -107,7 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [one.name for one in (*PROOFS, *GUARDS)]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
-    parser.add_argument("--out", type=Path, default=ROOT / "robustkit-runs" / "certify-mnist")
+    place = ROOT / "robustkit-runs" / "certify-mnist"
+    parser.add_argument("--out", type=Path, default=place, help=KEPT)
     parser.add_argument("--write", action="store_true", help="make reports/certificates.md")
     arguments = parser.parse_args()
     out = arguments.out

@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from reference import (  # type: ignore[import-not-found]  # it lies beside this script
+    REFERENCE,
+    ROOT,
+    need_reference,
+)
 from safetensors.torch import save_file
 
 import robustkit as rk
@@ -27,9 +32,8 @@ from robustkit.defenses.training.recipe import Recipe
 from robustkit.loading import open_samples
 from robustkit.threat import ThreatModel
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT.parent / "shared" / "reference"
 LEARNED = 8000
+KEPT = "where runs are kept"
 
 
 class Row(NamedTuple):
@@ -81,9 +85,12 @@ Made by `python scripts/harden_mnist.py --write` with {versions}.
 
 ## Other recipes
 
-Short runs, judged in the same way on n = {second}: each is to raise robust accuracy on validation
-(20 steps of PGD on the margin; all threats at once where there are several). Those that begin with
-the trained network have the weights of the same network after 8 epochs without any attack.
+Short runs, judged in the same way on n = {second} (patches: masked-apgd and patch-rs; l1: wide
+APGD): each is to raise robust accuracy on validation, which is 20 steps of PGD on the margin,
+against all threats at once where there are several, and for a patch at a random place, not at the
+worst. What begins with the trained network has its weights after 8 epochs without any attack; the
+row of distill says what those are worth at linf:0.1. Universal perturbations are trained against,
+and here judged by those made for each picture.
 
 | asked for | training | clean | robust, 95 % interval | on validation | outcome | CPU s |
 |---|---|---|---|---|---|---|
@@ -101,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [one.name for one in (*ROWS, *OTHERS)]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
-    parser.add_argument("--out", type=Path, default=ROOT / "robustkit-runs" / "mnist")
+    parser.add_argument("--out", type=Path, default=ROOT / "robustkit-runs" / "mnist", help=KEPT)
     parser.add_argument("--write", action="store_true", help="make reports/hardening.md")
     arguments = parser.parse_args()
     out = arguments.out
@@ -116,10 +123,8 @@ def main() -> None:
 
 def prepare(out: Path) -> None:
     """The untrained network, seeded, and both parts of the pictures."""
-    if not REFERENCE.is_dir():
-        sys.exit("the reference pictures are not here: ../shared/reference")
+    need_reference()
     out.mkdir(parents=True, exist_ok=True)
-    sys.path.insert(0, str(REFERENCE))
     import nets  # type: ignore[import-not-found]  # it lies beside the reference checkpoints
 
     torch.manual_seed(0)
@@ -192,7 +197,7 @@ def line(row: Row, out: Path) -> str:
         f"`{row.asked}`",
         f"{recipe['objective']}, {recipe['epochs']} epochs{begun}",
         f"{after['clean_accuracy']:.1%}",
-        robust(out / row.name / "after"),
+        robust(row, out / row.name),
         row.wanted or learnt(facts),
         outcome(facts),
         f"{facts['cpu_seconds']:.0f}",
@@ -200,14 +205,19 @@ def line(row: Row, out: Path) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def robust(run: Path) -> str:
-    """What an audit says of each threat; which one, where there are several."""
-    threats = json.loads((run / "audit.json").read_text())["threats"]
-    return "; ".join(
-        f"{one['threat'] + ' ' if len(threats) > 1 else ''}**{one['robust_accuracy']:.1%}** "
-        f"[{one['interval'][0]:.1%}, {one['interval'][1]:.1%}]"
-        for one in threats
+def robust(row: Row, run: Path) -> str:
+    """What the audits say of each threat; of the network before only where that was trained."""
+    before, after = (
+        json.loads((run / when / "audit.json").read_text())["threats"]
+        for when in ("before", "after")
     )
+    texts = []
+    for old, new in zip(before, after, strict=True):
+        low, high = new["interval"]
+        which = f"{new['threat']} " if len(after) > 1 else ""
+        start = "" if row.start == "untrained" else f"{old['robust_accuracy']:.1%} to "
+        texts.append(f"{which}{start}**{new['robust_accuracy']:.1%}** [{low:.1%}, {high:.1%}]")
+    return "; ".join(texts)
 
 
 def learnt(facts: dict[str, Any]) -> str:

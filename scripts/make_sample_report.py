@@ -2,10 +2,12 @@
 
 Usage: python scripts/make_sample_report.py
 
-Audits the embedded standard digits model at four budgets and writes reports/sample-report.html;
-where Chromium is installed, also its first screen as reports/sample-report.png.
+Audits the embedded adversarial digits model at four budgets in linf and one in l2, and writes
+reports/sample-report.html; where Chromium is installed, also its first screen as
+reports/sample-report.png.
 """
 
+import argparse
 import contextlib
 import shutil
 import subprocess
@@ -25,6 +27,7 @@ CHROMIUM = (
 
 def main() -> None:
     """Audit, copy the page, and take its picture."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         # A report names the folder it was written to: a relative one says nothing of this machine.
         run = Path(folder) / "run"

@@ -1,6 +1,6 @@
 """Our patches and ten published ones on GoogLeNet: who reaches the targets more often.
 
-Usage: python scripts/patch_imagenet.py [--steps 100] [--only N] [--write]
+Usage: python scripts/patch_imagenet.py [--steps 100] [--only N] [--cache FILE] [--write]
 
 The published patches are those of ImageNet-Patch (Pintor et al. 2023, arXiv 2203.04412), 50 x 50,
 each with a target class. Ours are trained for the same target on every other reference picture, and
@@ -11,12 +11,16 @@ nothing. Needs the reference checkpoints in ../shared/reference.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from reference import (  # type: ignore[import-not-found]  # it lies beside this script
+    REFERENCE,
+    ROOT,
+    need_reference,
+)
 from torch import Tensor
 
 import robustkit as rk
@@ -25,8 +29,6 @@ from robustkit.draws import Draws
 from robustkit.model import Classifier
 from robustkit.verbs.patches import rounded
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT.parent / "shared" / "reference"
 VIEWS = Views(brightness=0.0, perspective=0.0)
 LOOKS = 2
 
@@ -34,14 +36,12 @@ LOOKS = 2
 def main() -> None:
     """Measure what is not in the cache, and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=100, help="of training ours")
     parser.add_argument("--only", type=int, help="this one of the ten, counted from 0")
-    parser.add_argument("--cache", type=Path, default=Path("patch-imagenet.jsonl"))
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--cache", type=Path, default=Path("patch-imagenet.jsonl"), help="results")
+    parser.add_argument("--write", action="store_true", help="make reports/patches.md")
     arguments = parser.parse_args()
-    if not REFERENCE.is_dir():
-        sys.exit("the reference checkpoints are not here: ../shared/reference")
-    sys.path.insert(0, str(REFERENCE))
+    need_reference()
     torch.set_num_threads(1)
     lines = arguments.cache.read_text().splitlines() if arguments.cache.exists() else []
     rows = {row["number"]: row for row in map(json.loads, lines)}

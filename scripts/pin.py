@@ -1,9 +1,12 @@
 """Write `constraints.txt`: the exact versions of everything installed in this environment.
 
-Run it with `.venv/bin/python scripts/pin.py` after the tests have passed with new versions. Only
-`name==version` lines come out: no addresses, no packages installed from a folder.
+Usage: .venv/bin/python scripts/pin.py
+
+Run it after the tests have passed with new versions. Only `name==version` lines come out: no
+addresses, no packages installed from a folder.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Iterable
@@ -37,6 +40,7 @@ def pins(installed: Iterable[Distribution]) -> list[str]:
 
 def main() -> None:
     """Write the file next to `pyproject.toml`."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     (ROOT / "constraints.txt").write_text("\n".join(pins(distributions())) + "\n")
 
 

@@ -1,7 +1,8 @@
 """Train the two zoo models and write their weights into `robustkit/zoo/`.
 
-    .venv/bin/python scripts/train_zoo.py            # writes, about three minutes of one core
-    .venv/bin/python scripts/train_zoo.py --check    # trains, compares, writes nothing
+Usage: .venv/bin/python scripts/train_zoo.py [--check]
+
+About three minutes of one core; `--check` trains and compares, and writes nothing.
 
 `digits-standard` is trained here; `digits-adversarial` is what `robustkit harden` makes of it. One
 seed, one thread, CPU only: the same versions on the same kind of processor give the same bytes.

@@ -1,6 +1,7 @@
 """Blind a detector on a street: cars, signs and people that it found are gone.
 
-Usage: python scripts/examples/blind_a_detector.py [--threat linf:12/255] [--out blinded-street]
+Usage: python scripts/examples/blind_a_detector.py [--threat linf:12/255] [--steps 400]
+           [--out blinded-street]
        python scripts/examples/blind_a_detector.py --model torchvision:fasterrcnn_resnet50_fpn \\
            --picture my-street.jpg [--confidence 0.5]
 
@@ -36,12 +37,12 @@ NAMES = {1: "car", 2: "sign", 3: "person"}
 def main() -> None:
     """Load or train, attack, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model")
-    parser.add_argument("--picture", type=Path)
-    parser.add_argument("--threat", default="linf:12/255")
-    parser.add_argument("--confidence", type=float, default=0.5)
+    parser.add_argument("--model", help="a detector that robustkit detect takes")
+    parser.add_argument("--picture", type=Path, help="a picture for it")
+    parser.add_argument("--threat", default="linf:12/255", help="NORM:EPS")
+    parser.add_argument("--confidence", type=float, default=0.5, help="from which it counts")
     parser.add_argument("--steps", type=int, default=400, help="of training the small detector")
-    parser.add_argument("--out", type=Path, default=Path("blinded-street"))
+    parser.add_argument("--out", type=Path, default=Path("blinded-street"), help="a folder")
     given = parser.parse_args()
     if (given.model is None) != (given.picture is None):
         parser.error("--model and --picture belong together")

@@ -1,6 +1,7 @@
 """Put a sticker on traffic signs so that a classifier reads another sign, wherever it sticks.
 
-Usage: python scripts/examples/patch_a_sign.py [--target 12] [--size 12] [--out sign-patch.png]
+Usage: python scripts/examples/patch_a_sign.py [--target 12] [--size 12] [--steps 300]
+           [--out sign-patch.png]
 
 Trains one patch on 1000 pictures of the German traffic sign benchmark (12 is "priority road"), and
 counts on 1000 others how often the model reads the target with the patch and with noise in its
@@ -24,10 +25,10 @@ REFERENCE = ROOT.parent / "shared" / "reference"
 def main() -> None:
     """Train, count, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", type=int, default=12)
-    parser.add_argument("--size", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=Path("sign-patch.png"))
+    parser.add_argument("--target", type=int, default=12, help="the sign to be read")
+    parser.add_argument("--size", type=int, default=12, help="of the sticker, in pixels")
+    parser.add_argument("--steps", type=int, default=300, help="of training")
+    parser.add_argument("--out", type=Path, default=Path("sign-patch.png"), help="the PNG")
     arguments = parser.parse_args()
     if not REFERENCE.is_dir():
         print("skipped: the reference checkpoints are not here: ../shared/reference")

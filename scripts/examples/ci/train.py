@@ -1,11 +1,12 @@
 """Make the two models and the data of this example from scikit-learn's handwritten digits.
 
-    python train.py    # a few seconds; writes *.safetensors and gate.npz
+Usage: python train.py
 
-Both see the same pictures in the same order; the hardened one sees them attacked (PGD, Madry et
-al. 2018).
+Takes a few seconds, and writes *.safetensors and gate.npz beside itself. Both models see the same
+pictures in the same order; the hardened one sees them attacked (PGD, Madry et al. 2018).
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def train(x: Tensor, y: Tensor, *, hardened: bool) -> nn.Module:
 
 def main() -> None:
     """Write the three files; the gate's pictures were not learned."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     digits = load_digits()
     pixels = np.round(digits.images * 255 / 16).astype(np.uint8)[:, None]
     order = np.random.RandomState(0).permutation(len(pixels))
