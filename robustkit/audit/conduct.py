@@ -29,13 +29,13 @@ from robustkit.audit.pictures import Pictures, examples
 from robustkit.audit.plan import Bout, Plan, make_plan
 from robustkit.audit.rejection import rejection
 from robustkit.audit.standing import Clean, Standing
-from robustkit.audit.tracing import TRACED, trace
+from robustkit.audit.tracing import traces
 from robustkit.defenses.pipeline import Pipeline
 from robustkit.defenses.written import defended
 from robustkit.loading import load, open_samples
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
-from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord, TraceRecord
+from robustkit.records import AuditLog, Example, Finding, SampleRecord, ThreatRecord
 from robustkit.report.run_directory import write_run
 
 UNTRUSTED = {
@@ -125,26 +125,8 @@ def _log(plan: Plan, ring: Ring) -> AuditLog:
         seed=plan.seed,
         examples=tuple(_examples(ring, plan, standings, clean)),
         samples=tuple(_samples(plan, standings, samples, clean)),
-        traces=tuple(_traces(plan, ring, standings, clean)) if plan.trace else (),
+        traces=tuple(traces(plan, ring, standings, clean)) if plan.trace else (),
     )
-
-
-def _traces(
-    plan: Plan, ring: Ring, standings: dict[str, Standing], clean: Clean
-) -> list[TraceRecord]:
-    """Traces of every attack on a few samples, those that it had to fight with first."""
-    right = clean.right(ring.samples.y)
-    records = []
-    for bout in plan.bouts:
-        standing = standings[bout.threat]
-        robust = standing.robust(right)[standing.counted()].nonzero().squeeze(1).tolist()
-        fooled = standing.fooled[standing.counted()].nonzero().squeeze(1).tolist()
-        rows = [*robust[: TRACED // 2], *fooled][:TRACED]
-        for attack in bout.attacks if rows else ():
-            records += trace(
-                ring.model, attack, bout.threat, samples=ring.samples, rows=rows, seed=plan.seed
-            )
-    return records
 
 
 def _whole(records: list[ThreatRecord], asked: int, judges: Judges) -> bool:

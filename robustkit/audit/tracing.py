@@ -5,7 +5,10 @@ from torch import Tensor
 
 from robustkit.attacks import build
 from robustkit.attacks.attack import Attack, Problem, pose
+from robustkit.audit.bout import Ring
 from robustkit.audit.device import halving
+from robustkit.audit.plan import Plan
+from robustkit.audit.standing import Clean, Standing
 from robustkit.goal import Goal
 from robustkit.loading.samples import Samples
 from robustkit.losses import margin
@@ -14,6 +17,24 @@ from robustkit.records import TraceRecord
 from robustkit.threat import ThreatModel
 
 TRACED = 6
+
+
+def traces(
+    plan: Plan, ring: Ring, standings: dict[str, Standing], clean: Clean
+) -> list[TraceRecord]:
+    """Traces of every attack on a few samples, those that it had to fight with first."""
+    right = clean.right(ring.samples.y)
+    records = []
+    for bout in plan.bouts:
+        standing = standings[bout.threat]
+        robust = standing.robust(right)[standing.counted()].nonzero().squeeze(1).tolist()
+        fooled = standing.fooled[standing.counted()].nonzero().squeeze(1).tolist()
+        rows = [*robust[: TRACED // 2], *fooled][:TRACED]
+        for attack in bout.attacks if rows else ():
+            records += trace(
+                ring.model, attack, bout.threat, samples=ring.samples, rows=rows, seed=plan.seed
+            )
+    return records
 
 
 def trace(
