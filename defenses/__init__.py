@@ -61,7 +61,7 @@ _PAPERS = {
         "Maini et al. 2020, arXiv 1909.04068",
     ),
     "e-at": ("11 forwards and backwards", "Croce & Hein 2022, arXiv 2105.12508"),
-    "patch-at": ("11 forwards and backwards", "Madry et al. 2018, arXiv 1706.06083"),
+    "patch-at": ("22 forwards, 12 backwards", "Rao et al. 2020, arXiv 2005.02313"),
     "ibp": ("3 forwards and backwards", "Gowal et al. 2018, arXiv 1810.12715"),
     "masked": ("1 forward and backward", "Xiang et al. 2022, arXiv 2108.09135"),
     "denoise-pixel": ("7 forwards and backwards", "Liao et al. 2018, arXiv 1712.02976"),

@@ -19,7 +19,7 @@ from robustkit.attacks.attack import Attack, pose, unrolled
 from robustkit.attacks.masked_pgd import masked_pgd
 from robustkit.attacks.pgd import fgsm, pgd
 from robustkit.defenses.training.alignment import alignment
-from robustkit.defenses.training.inner import Batch, followed
+from robustkit.defenses.training.inner import PLACES, Batch, followed
 from robustkit.defenses.training.objectives import ONE_STEP
 from robustkit.defenses.training.recipe import is_small
 from robustkit.goal import Goal
@@ -96,9 +96,9 @@ def probe(model: Classifier, batch: Batch, threat: ThreatModel) -> Probe:
 
 
 def several(threat: ThreatModel, steps: int, loss: str = "log-odds") -> Attack:
-    """PGD for a threat: inside a patch at a random place where that is the threat."""
+    """PGD for a threat: inside a patch at the worst of a few places where that is the threat."""
     if threat.norm_name == "patch":
-        return masked_pgd(steps=steps, position="random", loss=loss)
+        return masked_pgd(steps=steps, grid=PLACES, loss=loss)
     return pgd(steps=steps, loss=loss)
 
 

@@ -20,7 +20,9 @@ from robustkit.goal import Goal
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
-_NOISE = 1
+_START, _NOISE = 0, 1
+PLACES = 3
+"""A patch is tried at so many places by so many, and where the linearised loss gains most."""
 SURROGATE_STAGES = "bpda-surrogate"
 """The view of a pipeline whose broken gradients are stood in for."""
 
@@ -94,14 +96,15 @@ def followed(model: Classifier) -> Classifier:
 def steep(*, steps: int, length: float) -> Craft:
     """PGD from a random point of the threat model, with steps of `length` times eps.
 
-    Under a patch threat, PGD inside a patch at a random place.
+    Under a patch threat, PGD inside a patch at the worst of a few places, as Rao et al. 2020
+    (2005.02313) have it: who trains at random places is found at the worst one.
     """
 
     def craft(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
         if threat.norm_name == "patch":
-            attack = masked_pgd(steps=steps, position="random")
+            attack = masked_pgd(steps=steps, grid=PLACES)
             return _last(attack, posed(model, batch, batch.x, threat))
-        start = beside(batch.x, threat, batch.draws())
+        start = beside(batch.x, threat, batch.draws(_START))
         return _climbed(model, batch, threat, start=start, steps=steps, length=length)
 
     return craft
@@ -187,9 +190,8 @@ def divergent(*, steps: int) -> Craft:
 
 def posed(model: Classifier, batch: Batch, x: Tensor, threat: ThreatModel) -> Problem:
     """The problem of attacking the pictures `x` of a batch, with its randomness."""
-    eps, draws = threat.budget(x), Stream(batch.index, batch.seed)
-    problem = Problem(model, x, Goal(batch.y), threat, draws, eps, x, x, restart=batch.step)
-    return problem.with_eps(eps)
+    eps = threat.budget(x)
+    return Problem(model, x, Goal(batch.y), threat, batch.draws(), eps, x, x).with_eps(eps)
 
 
 def _last(attack: Attack, problem: Problem) -> Tensor:

@@ -122,7 +122,10 @@ def gaussian(*, smoothing: float = 0.0) -> Assembly:
 
 
 def patch_at(*, steps: int = 10, smoothing: float = 0.0) -> Assembly:
-    """PGD-AT inside a patch at a random place of each picture, for threats that are patches."""
+    """PGD-AT inside a patch at the worst of a few places of each picture (Rao et al. 2020).
+
+    arXiv 2005.02313. For threats that are patches.
+    """
     return pgd_at(steps=steps, smoothing=smoothing)
 
 

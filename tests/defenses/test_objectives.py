@@ -161,6 +161,13 @@ def test_a_patch_is_learned_from_where_it_may_be() -> None:
     assert len({tuple(one.flatten().tolist()) for one in changed}) > 1
 
 
+def test_a_patch_is_put_where_it_does_most_harm() -> None:
+    # Of the weights 3, -1, 0.5 and 2 the first one moves the margin most.
+    x_adv = patch_at().pictures(linear(), grey(), ThreatModel.parse("patch:1x1"))
+    moved = (x_adv - grey().x).flatten(1)
+    torch.testing.assert_close(moved, torch.tensor([[-0.5, 0, 0, 0], [0.5, 0, 0, 0]]))
+
+
 def test_a_step_that_is_taken_again_draws_the_same() -> None:
     model, batch = normed(), pictures()
     craft = steep(steps=1, length=1.25)
