@@ -68,7 +68,7 @@ class Shaken(nn.Module):
         return logits
 
 
-def corner(x: Tensor, size: tuple[int, int], share: float = 0.0) -> tuple[int, int]:
+def corner(x: Tensor | Stack, size: tuple[int, int], share: float = 0.0) -> tuple[int, int]:
     """Top and left of a patch of `size` at a share of the room there is on pictures `x`.
 
     >>> corner(torch.zeros(1, 3, 8, 10), (4, 4), 0.5)
@@ -77,7 +77,7 @@ def corner(x: Tensor, size: tuple[int, int], share: float = 0.0) -> tuple[int, i
     return int(share * (x.shape[2] - size[0])), int(share * (x.shape[3] - size[1]))
 
 
-def upright_at(x: Tensor, size: tuple[int, int], share: float = 0.0) -> Views:
+def upright_at(x: Tensor | Stack, size: tuple[int, int], share: float = 0.0) -> Views:
     """The view of a patch that lies upright there."""
     top, left = corner(x, size, share)
     middle = (top + size[0] / 2) / x.shape[2], (left + size[1] / 2) / x.shape[3]
@@ -105,5 +105,5 @@ def robust_dpatch(
         Shaken(model.module, shake or Shake()), name=model.name, device=model.device
     )
     y = torch.zeros(x.shape[0], dtype=torch.int64)
-    views = views or upright_at(torch.zeros(1, *x.shape[1:]), recipe.size)
+    views = views or upright_at(x, recipe.size)
     return train_patch(shaken, x, y, recipe=recipe, views=views, seed=seed)

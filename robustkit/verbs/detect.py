@@ -136,7 +136,6 @@ def _run(plan: "Plan", given: dict[str, Any]) -> "tuple[dict[str, Any], list[Dra
     images = Path(given["images"]) if given["images"] else None
     scenes = read_coco(Path(plan.data), images, samples=plan.samples)
     detector = load_detector(plan.model, device=str(choose_device(plan.device)), **kept)
-    prepare(detector, scenes)
     threat = ThreatModel.parse(given["threat"])
     attack = given["attack"] or (None if threat.norm_name == "patch" else EACH)
     target = find_label(given["to"], scenes.categories)
@@ -144,6 +143,7 @@ def _run(plan: "Plan", given: dict[str, Any]) -> "tuple[dict[str, Any], list[Dra
         threat, given["objective"], target, given["confidence"], attack, given["place"],
         given["steps"], seed=plan.seed,
     )  # fmt: skip
+    prepare(detector, scenes, wish)
     folder = Path(plan.out or "")
     ledger = begun(folder, detector, scenes, wish, resume=plan.resume)
     with watching() as progress:

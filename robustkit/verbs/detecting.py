@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from robustkit.audit.bout import Progress
     from robustkit.detector import Detector
     from robustkit.loading.coco import Scene, Scenes
+    from robustkit.model import Classifier
 
 AT_ONCE = 8
 """Pictures in memory at once, and lost at most by a kill."""
@@ -90,11 +91,32 @@ def _stretched(x: Tensor, size: list[int]) -> Tensor:
     return x[None] if same else interpolate(x[None], size=size, mode="bilinear")
 
 
-def prepare(detector: "Detector", scenes: "Scenes") -> None:
-    """Refuse data whose labels the detector never gives, and a machine that cannot measure."""
+def prepare(detector: "Detector", scenes: "Scenes", wish: Wish) -> None:
+    """Refuse, before anything is written, what cannot be attacked or measured.
+
+    Data whose labels the detector never gives, a patch that is larger than the pictures, one
+    picture where a patch is to be trained on others, a machine without pycocotools.
+    """
     need("pycocotools.cocoeval", why="mAP")
     labels = sorted({int(one) for scene in scenes.scenes for one in scene.truth.labels})
     check_labels(detector, labels, scenes.scenes[0].x[None])
+    _sight(detector, wish)
+    if wish.attack is None:
+        count = len(scenes.scenes)
+        if count < 2:
+            raise UserError("at least two pictures", str(count), "give more --data or --samples")
+        _size(Shelf(scenes.scenes[::2]), wish)
+
+
+def _sight(detector: "Detector", wish: Wish) -> "Classifier":
+    return sight(detector, wish.objective, confidence=wish.confidence, target=wish.target)
+
+
+def _size(x: Shelf, wish: Wish) -> tuple[int, int]:
+    """Height and width of a patch for such pictures."""
+    one = torch.zeros(1, *x.shape[1:])
+    height, width = sides(one, wish.threat.budget(one), wish.threat.shape)
+    return int(height), int(width)
 
 
 def begun(
@@ -151,11 +173,9 @@ def _changed(
 ) -> tuple[Tensor, Tensor]:
     """Pictures `[B,3,H,W]` under attack, and with random noise in its place."""
     if patch is None:
-        model = sight(
-            detector, wish.objective, confidence=wish.confidence, target=wish.target
-        )  # fmt: skip
+        assert wish.attack is not None
         made = attack_each(
-            model, x, wish.threat, attack=wish.attack or "pgd", index=rows, seed=wish.seed
+            _sight(detector, wish), x, wish.threat, attack=wish.attack, index=rows, seed=wish.seed
         )
         draws = Draws.keyed(wish.seed, torch.tensor(rows))
         return made, rounded(wish.threat.sample(x, draws))
@@ -175,18 +195,13 @@ def _trained(
     progress: "Progress",
 ) -> Patch:
     """One patch, trained on every other scene."""
-    if len(scenes) < 2:
-        raise UserError("at least two pictures", str(len(scenes)), "give more --data or --samples")
     if ledger.get(PATCH) is None:
         progress.note(f"training a patch on {len(scenes[::2])} pictures")
-        model = sight(detector, wish.objective, confidence=wish.confidence, target=wish.target)
-        x = Shelf(scenes[::2])
-        one = torch.zeros(1, *x.shape[1:])
-        height, width = sides(one, wish.threat.budget(one), wish.threat.shape)
-        size, share = (int(height), int(width)), PLACES[wish.place]
-        views = Views() if share is None else upright_at(one, size, share)
+        x, share = Shelf(scenes[::2]), PLACES[wish.place]
+        size = _size(x, wish)
+        views = Views() if share is None else upright_at(x, size, share)
         recipe = Recipe(size, steps=wish.steps, step_size=wish.step_size)
-        patch = robust_dpatch(model, x, recipe=recipe, views=views, seed=wish.seed)
+        patch = robust_dpatch(_sight(detector, wish), x, recipe=recipe, views=views, seed=wish.seed)
         write_patch(folder / PATCH, patch, {})
         ledger.put(PATCH, {})
     return read_patch(folder / PATCH)[0]

@@ -253,6 +253,7 @@ def test_what_cannot_be_done_is_said(
     error = run(*given, *words, code=code).stderr
     assert said in error
     assert "fix:" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_attacked_that_cannot_be_measured(
