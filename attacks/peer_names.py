@@ -31,6 +31,16 @@ OURS: dict[str, tuple[str, ...]] = {
     "boundary": ("BoundaryAttack",),
     "hop-skip-jump": ("HopSkipJump", "HopSkipJumpAttack", "HSJA"),
     "spsa": ("SPSA", "LinfSPSAAttack"),
+    "jsma": ("JSMA", "SaliencyMapMethod", "SaliencyMapAttack", "JacobianSaliencyMapAttack"),
+    "one-pixel": ("OnePixel", "PixelAttack", "SinglePixelAttack"),
+    "universal": ("UniversalPerturbation", "UAP"),
+    "rotation-translation": ("SpatialAttack", "SpatialTransformation"),
+    "stadv": ("SpatialTransformAttack",),
+    "lbfgs": ("LBFGSAttack",),
+    "uniform-noise": ("LinfRepeatedAdditiveUniformNoiseAttack",
+                      "L2RepeatedAdditiveUniformNoiseAttack"),
+    "gaussian-noise": ("L2RepeatedAdditiveGaussianNoiseAttack",),
+    "salt-and-pepper": ("SaltAndPepperNoiseAttack",),
 }  # fmt: skip
 """Our name -> those of foolbox, ART, torchattacks, advertorch and AutoAttack."""
 

@@ -27,6 +27,9 @@ from robustkit.loading import extras
         ("APGDT", "apgd-t"),
         ("SquareAttack", "square"),
         ("DDNAttack", "ddn"),
+        ("SaliencyMapMethod", "jsma"),
+        ("torchattacks.OnePixel", "one-pixel"),
+        ("UniversalPerturbation", "universal"),
     ],
 )
 def test_a_name_from_elsewhere_leads_to_ours(name: str, own: str) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 import robustkit as rk
 from robustkit.attacks import build, info
@@ -35,6 +36,13 @@ def peer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def model() -> Classifier:
     return load_model("digits-standard")
+
+
+class Four(nn.Module):
+    """Keeps four of all logits."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits[:, :4]
 
 
 def pictures(count: int = 64):
@@ -82,6 +90,27 @@ def test_targets_are_reached(peer: str, model: Classifier) -> None:
     result = attack(PGD[peer], model, x, y, "linf:0.3", target=target)
     assert int(result.fooled.sum()) >= 8
     assert bool((result.prediction[result.fooled] == target[result.fooled]).all())
+
+
+def test_what_always_aims_gets_the_target_and_not_the_label(model: Classifier) -> None:
+    need_peer("art")
+    x, y = pictures(8)
+    target = (y + 1) % 10
+    text = "art:SaliencyMapMethod:gamma=0.5"
+    aimed = attack(text, model, x, y, "l0:64", target=target)
+    assert int(aimed.fooled.sum()) >= 4
+    assert bool((aimed.prediction[aimed.fooled] == target[aimed.fooled]).all())
+    assert int(attack(text, model, x, y, "l0:64").fooled.sum()) >= 4
+
+
+def test_as_many_classes_are_tried_as_there_are(model: Classifier) -> None:
+    need_peer("torchattacks")
+    x, _ = pictures(16)
+    few = Classifier(nn.Sequential(model.module, Four()), preprocess=model.preprocess)
+    with few.frozen(), torch.no_grad():
+        y = few(x).argmax(1)
+    for name in ("APGDT", "FAB:multi_targeted=True"):
+        assert int(attack(f"torchattacks:{name}", few, x, y, "linf:0.3").fooled.sum()) >= 8
 
 
 def test_the_nearest_are_sought_without_a_budget(peer: str, model: Classifier) -> None:
