@@ -79,7 +79,7 @@ def adaptive(bout: Bout, model: Classifier) -> list[str]:
     blind = [] if any(_sees_scores(text) for text in bout.attacks) else [BLIND.get(norm, "")]
     blind = [steady(text, model) for text in blind if text]
     if model.access != "white-box":
-        return [text for text in climbs if not _climbs(text)] + blind
+        return [steady(text, model) for text in climbs if not _climbs(text)] + blind
     attacks = [f"{climbs[0]}@{UNDEFENDED}"] if climbs else []
     # End to end: the whole pipeline's own gradient, as far as it goes.
     attacks += [steady(climb, model) for climb in climbs]

@@ -87,6 +87,37 @@ def test_an_honest_model_is_not_accused(stages: tuple[object, ...]) -> None:
 
 
 @pytest.mark.slow
+def test_an_honest_model_that_hesitates_is_not_broken_by_luck() -> None:
+    """One call of ten is wrong: what most calls say is as robust as the model behind them."""
+    model = load_model("digits-adversarial")
+    alone = audited(model, "linf:0.1", attacks=["apgd-ce"])
+
+    def blank(x: Tensor) -> Tensor:
+        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.1, 0 * x, x)
+
+    stage = Stage("blanking", blank, random=True)
+    log = audited(Pipeline(model, (stage,)), "linf:0.1", attacks=["square:queries=100"])
+    assert log.trusted
+    assert not ids(log, "high")
+    assert log.robust_accuracy >= alone.robust_accuracy - 0.13
+    assert log.robust_accuracy > 0.5
+
+
+@pytest.mark.slow
+def test_an_honest_model_with_a_detector_is_not_accused() -> None:
+    """It turns careless attacks away, which is said; the model behind it holds as it does alone."""
+    model = load_model("digits-adversarial")
+    alone = audited(model, "linf:0.1", attacks=["apgd-ce"])
+    detector = fitted("energy", model, load_samples("digits", split="train").take(900))
+    log = audited(Pipeline(model, detector=detector), "linf:0.1", attacks=["apgd-ce"])
+    assert log.trusted
+    assert not ids(log, "high")
+    assert ids(log, "medium") <= {"RK-OBLIVIOUS"}
+    assert log.robust_accuracy > 0.5
+    assert abs(log.robust_accuracy - alone.robust_accuracy) <= 0.25
+
+
+@pytest.mark.slow
 def test_the_security_curve_of_a_defense_follows_its_stand_in() -> None:
     """Through two grey levels there is no gradient: without a stand-in nothing would be found."""
     record = audited(CANARIES["one bit"], "linf:0.15", attacks=["fgsm"], curve=True).threats[0]
