@@ -105,12 +105,13 @@ def test_what_always_aims_gets_the_target_and_not_the_label(model: Classifier) -
 
 def test_as_many_classes_are_tried_as_there_are(model: Classifier) -> None:
     need_peer("torchattacks")
-    x, _ = pictures(16)
+    x, _ = pictures(64)
     few = Classifier(nn.Sequential(model.module, Four()), preprocess=model.preprocess)
     with few.frozen(), torch.no_grad():
         y = few(x).argmax(1)
     for name in ("APGDT", "FAB:multi_targeted=True"):
-        assert int(attack(f"torchattacks:{name}", few, x, y, "linf:0.3").fooled.sum()) >= 8
+        result = attack(f"torchattacks:{name}", few, x, y, "linf:0.05")
+        assert 8 <= int(result.fooled.sum()) < 64
 
 
 def test_the_nearest_are_sought_without_a_budget(peer: str, model: Classifier) -> None:
