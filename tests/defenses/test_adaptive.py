@@ -10,6 +10,7 @@ from robustkit.attacks.attack import Block, Problem, State, begin, observe
 from robustkit.attacks.parts.gradient import glance
 from robustkit.attacks.viewed import viewed
 from robustkit.audit import adaptive
+from robustkit.audit.engine import Engine, Task
 from robustkit.audit.plan import make_plan
 from robustkit.defenses.detectors.scores import MaximumProbability
 from robustkit.defenses.pipeline import Pipeline
@@ -166,9 +167,13 @@ def test_what_an_attack_learns_on_a_view_is_used_and_judged_there() -> None:
 
     attack = build("pgd:steps=1")
     attack = attack.__class__("noted", attack.init, attack.step, 1, prepare=prepare)  # type: ignore[arg-type]
-    defended = Pipeline(model(), (SIX_BITS,)).classifier()
-    for view in ("bpda-identity", "undefended"):
-        seen.clear()
-        result = rk.attack(viewed(attack, view), defended, X, Y, ThreatModel("linf", 0.1))
-        assert set(seen) == {defended.views[view].name}
-        assert not result.lost.any()
+    defended = Pipeline(model(), (BLACK_AND_WHITE,)).classifier()
+    task = Task(defended, X, Goal(Y), ThreatModel("linf", 0.1), torch.arange(len(X)))
+    with defended.frozen(), torch.no_grad():
+        wrong = defended(X).argmax(1) != Y
+        assert (wrong & (model()(X).argmax(1) == Y)).any()
+        for view in ("bpda-identity", "undefended"):
+            seen.clear()
+            outcome = Engine().run(viewed(attack, view), task)
+            assert set(seen) == {defended.views[view].name}
+            assert torch.equal(outcome.fooled, wrong)
