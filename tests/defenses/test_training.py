@@ -1,5 +1,6 @@
 """The loop of adversarial training: what it gains, what it survives, what it never does."""
 
+import platform
 from itertools import product
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from robustkit.defenses.training.inner import Batch, steep
 from robustkit.defenses.training.loop import Entry, train
 from robustkit.defenses.training.objectives import pgd_at
 from robustkit.defenses.training.recipe import Recipe, recipe
-from robustkit.defenses.training.trainer import Trainer
+from robustkit.defenses.training.trainer import Trainer, keep_freed_memory
 from robustkit.draws import Draws
 from robustkit.errors import RefusedError, UserError
 from robustkit.loading.samples import Samples
@@ -474,3 +475,17 @@ def test_settings_of_an_objective_hold_until_a_remedy_chose_another() -> None:
 def test_settings_out_of_range_are_refused(words: str) -> None:
     with pytest.raises(UserError, match=words):
         recipe(f"pgd-at:{words}", THREAT)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is freed is glibc's affair")
+def test_freed_memory_is_not_asked_for_again() -> None:
+    import resource
+
+    keep_freed_memory()
+    for _ in range(3):
+        torch.ones(2_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(2_000_000)
+    pages = 5 * 4 * 2_000_000 // resource.getpagesize()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 2
