@@ -86,7 +86,7 @@ they leave them:
 
 They are bound by memory: weights, gradients, momenta and averages are each read or written once,
 pictures a few times. The rest of the difference is the attack's own arithmetic on pictures and
-logits, some fifty small operations, and what all of it leaves of the caches to the passes.
+logits, many small operations, and what all of it leaves of the caches to the passes.
 """
 
 
