@@ -87,10 +87,9 @@ Made by `python scripts/harden_mnist.py --write` with {versions}.
 
 Short runs, judged in the same way on n = {second} (patches: masked-apgd and patch-rs; l1: wide
 APGD): each is to raise robust accuracy on validation, which is 20 steps of PGD on the margin,
-against all threats at once where there are several, and for a patch at a random place, not at the
-worst. What begins with the trained network has its weights after 8 epochs without any attack; the
-row of distill says what those are worth at linf:0.1. Universal perturbations are trained against,
-and here judged by those made for each picture.
+against all threats at once where there are several. What begins with the trained network has its
+weights after 8 epochs without any attack; the row of distill says what those are worth at linf:0.1.
+Universal perturbations are trained against, and here judged by those made for each picture.
 
 | asked for | training | clean | robust, 95 % interval | on validation | outcome | CPU s |
 |---|---|---|---|---|---|---|
