@@ -83,6 +83,21 @@ def test_the_whole_budget_is_spent(norm: str) -> None:
         state = state._replace(x_adv=state.x)
 
 
+def test_in_l1_the_budget_goes_to_few_pixels() -> None:
+    """Patches hold more than eps, and its projection leaves their middles."""
+    x = torch.full((COUNT, 3, 32, 32), 0.5)
+    goal = Goal(torch.zeros(COUNT, dtype=torch.int64))
+    threat = ThreatModel("l1", 8.0)
+    problem = pose(Classifier(Unmoved()), x, goal, threat, index=torch.arange(COUNT))
+    attack = square()
+    state = attack.init(problem)
+    for _ in range(20):
+        assert ((state.x != x).float().mean((1, 2, 3)) < 0.25).all()
+        assert torch.allclose(threat.size(state.x, x), torch.tensor(8.0), rtol=1e-4)
+        state = attack.step(problem, state)
+        state = state._replace(x_adv=state.x)
+
+
 @pytest.mark.parametrize(("norm", "factor"), [("linf", 1.3), ("l2", 2.0), ("l1", 3.0)])
 def test_what_can_be_fooled_is_found(norm: str, factor: float) -> None:
     """Windows of nine pixels need more of l2 and l1 than the closest point does."""
