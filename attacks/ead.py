@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe_nearest
+from robustkit.attacks.parts.drawn import drawn
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.attacks.parts.hyperplane import onto_hyperplane
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note
@@ -98,16 +99,7 @@ def _gathered(problem: Problem, state: State) -> State:
     rise = (seen.gradient * delta).flatten(1).sum(1) - seen.loss
     aim = rise.nan_to_num(0.0).clamp_min(0) * (1 + BEYOND)
     nearest = onto_hyperplane("l1", seen.gradient, aim, problem.threat.box(problem.x))
-    share, known = torch.ones_like(rise), torch.zeros_like(rise)
-    tried = known + 1
-    for _ in range(TRIES):
-        state = state._replace(x=reach(problem, torch.lerp(delta, nearest, spread(tried, delta))))
-        logits, loss = glance(problem, state.x, hinge)
-        state = observe_nearest(problem, state, logits, loss)
-        reached = problem.goal.reached(logits)
-        known, share = torch.where(reached, tried, known), torch.where(reached, share, tried)
-        tried = (known + share) / 2
-    return state
+    return drawn(problem, state, nearest, hinge, first=1.0, looks=TRIES)
 
 
 def _elastic(delta: Tensor, beta: float) -> Tensor:

@@ -5,11 +5,13 @@ from functools import cache
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from robustkit.attacks import build
 from robustkit.audit.attacking import attack as judge
 from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.goal import Goal
+from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 from tests.truth.closed_form import Known, closest_in_linf, linear, pieces
 
@@ -126,3 +128,24 @@ def test_a_target_is_reached_on_the_shortest_way() -> None:
         assert ratio.median() < 1.05
         with torch.no_grad():
             assert torch.equal(it.model(outcome.x_adv).argmax(1), target)
+
+
+class Bent(nn.Module):
+    """Class 1 where the mean pixel's square is above 1/4: steeper the farther one goes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `[B,2]` of `x` `[B,C,H,W]`."""
+        above = x.mean((1, 2, 3)).square() - 0.25
+        return torch.stack((-above, above), 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_deepfool_has_gone_too_far_is_taken_back(norm: str) -> None:
+    """From 0.3 its first step goes a third too far."""
+    x = torch.full((3, 1, 4, 4), 0.3) + torch.tensor([0.0, 0.02, 0.05])[:, None, None, None]
+    y, threat = torch.zeros(3, dtype=torch.long), ThreatModel(norm, 0.9)
+    result = judge("deepfool", Classifier(Bent()), x, y, threat)
+    best = (0.5 - x.flatten(1).mean(1)) * (1 if norm == "linf" else 4)
+    assert result.fooled.all()
+    assert ((result.size / best) > 1).all()
+    assert ((result.size / best) < 1.02).all()
