@@ -117,6 +117,7 @@ PARITY: dict[str, tuple[Case, ...]] = {
     "square": (
         Case("square:queries=300", "autoattack:square:n_queries=300", "linf:0.3", PROVABLE, 500),
         Case("square:queries=300", "autoattack:square:n_queries=300", "linf:2/255"),
+        Case("square", "autoattack:square", "linf:2/255", samples=50),
         Case("square:queries=100", "torchattacks:Square:n_queries=100,resc_schedule=False",
              "linf:2/255"),
         Case("square:queries=100", "art:SquareAttack:max_iter=100", "linf:2/255"),
@@ -174,6 +175,8 @@ PARITY: dict[str, tuple[Case, ...]] = {
     "ead": (
         Case("ead:steps=900", "foolbox:EADAttack:steps=100,decision_rule=L1", "l1:1000",
              samples=20),
+        # As published: 9 rounds of 1000 steps.
+        Case("ead", "foolbox:EADAttack:steps=1000,decision_rule=L1", "l1:1000", samples=10),
         Case("ead:steps=900", "torchattacks:EADL1", "l1:1000", samples=20,
              weaker="a round begins where the last one ended, and ends for the whole batch"),
     ),
@@ -185,6 +188,8 @@ PARITY: dict[str, tuple[Case, ...]] = {
     "hop-skip-jump": (
         Case("hop-skip-jump:queries=2500", "foolbox:HopSkipJumpAttack:steps=10", "l2:100",
              samples=12),
+        # 64 rounds are published, about 35 000 queries: these are the first 10 000 or so.
+        Case("hop-skip-jump", "foolbox:HopSkipJumpAttack:steps=27", "l2:100", samples=6),
         Case("hop-skip-jump:queries=2500", "art:HopSkipJump:max_iter=10,max_eval=10000", "l2:100",
              samples=12, weaker="it keeps to the class of its first start"),
     ),
