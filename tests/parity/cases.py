@@ -179,6 +179,7 @@ PARITY: dict[str, tuple[Case, ...]] = {
              samples=20),
         # As published: 9 rounds of 1000 steps.
         Case("ead", "foolbox:EADAttack:steps=1000,decision_rule=L1", "l1:1000", samples=10),
+        Case("ead:steps=900", "art:ElasticNet:decision_rule=L1", "l1:1000", samples=8),
         Case("ead:steps=900", "torchattacks:EADL1", "l1:1000", samples=20,
              weaker="a round begins where the last one ended, and ends for the whole batch"),
     ),
@@ -202,6 +203,10 @@ PARITY: dict[str, tuple[Case, ...]] = {
         Case("jsma:steps=200", "art:SaliencyMapMethod:gamma=0.25", "l0:784", LENET, 40,
              targeted=True),
     ),
+    "one-pixel": (
+        Case("one-pixel:queries=2400", "torchattacks:OnePixel:steps=5,popsize=400", "l0:3",
+             samples=30),
+    ),
     "spsa": (
         # 128 queries an estimate on either side: `nb_sample` counts pairs.
         Case("spsa:queries=1291,samples=128", "torchattacks:SPSA:nb_iter=10,nb_sample=64",
@@ -221,7 +226,6 @@ ELSEWHERE = {
 NO_PEER = {
     "rays": "its authors' code is no package; tests/truth has its closed form",
     "nes": "only ARES has it, which is no package, and whose defaults never end",
-    "one-pixel": "torchattacks evolves picture by picture, for minutes; tests/truth has its truth",
     "lbfgs": "cleverhans needs another framework; tests/truth has its closed form",
     "masked-pgd": "no peer optimises one patch a picture; ART's is one for all, its gradient wrong",
     "masked-apgd": "no peer optimises one patch a picture",
