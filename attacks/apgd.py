@@ -27,7 +27,7 @@ from robustkit.attacks.parts.gradient import Look, averaged
 from robustkit.attacks.parts.start import surface
 from robustkit.attacks.parts.targets import likely
 from robustkit.errors import UserError
-from robustkit.losses import LOSSES, Loss
+from robustkit.losses import LOSSES, Loss, dlr_towards
 from robustkit.norms import NORMS, spread
 
 MOMENTUM = 0.75
@@ -148,11 +148,8 @@ class _Recipe:
         return problem.with_eps(problem.eps * _stairs(t, self.starts, factors))
 
     def aimed(self, target: Tensor) -> Loss:
-        """The loss; for APGD-T that of reaching `target`."""
-        score = LOSSES[self.loss]
-        if not self.targeted:
-            return score
-        return lambda logits, goal: score(logits, goal._replace(target=target))
+        """The loss; for APGD-T that of going towards `target`."""
+        return dlr_towards(target) if self.targeted else LOSSES[self.loss]
 
     def init(self, problem: Problem) -> State:
         """Start on the surface of the ball."""

@@ -52,21 +52,43 @@ def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
 
 
 def dlr(logits: Tensor, goal: Goal) -> Tensor:
-    """Difference of logits ratio (Croce & Hein 2020, eq. 6; targeted: eq. 7).
+    """Difference of logits ratio (Croce & Hein 2020, eq. 6): the margin, whatever the scale.
 
     Invariant to shift and scale of the logits. With fewer than three classes (targeted: four)
-    it is undefined and the margin takes its place.
+    it is undefined and the margin takes its place. A goal with a target has eq. 7's denominator,
+    but all other classes to beat: eq. 7 knows the true label alone (`dlr_towards`).
     """
-    if logits[:, : goal.abstain].shape[1] < (3 if goal.target is None else 4):
+    if is_degenerate("dlr", logits[:, : goal.abstain].shape[1], targeted=goal.target is not None):
         return margin(logits, goal)
     logits = goal.classes(logits)
-    ordered = logits.sort(1, descending=True).values
-    truth = logits.gather(1, goal.y[:, None]).squeeze(1)
-    if goal.target is None:
-        other = rivals(logits, goal.y).amax(1)
-        return (other - truth) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
-    spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
-    return (_of_label(logits, goal) - truth) / (spread + 1e-12)
+    ahead = margin(logits, goal._replace(abstain=None))
+    return ahead / _spread(logits, targeted=goal.target is not None)
+
+
+def dlr_towards(target: Tensor) -> Loss:
+    """Targeted DLR (Croce & Hein 2020, eq. 7): from the true label towards `target` `[B]`.
+
+    A direction for an attacker to whom any wrong class will do; where the goal has a target of its
+    own it is `dlr`.
+    """
+
+    def loss(logits: Tensor, goal: Goal) -> Tensor:
+        """The ratio, `[B]`."""
+        if goal.target is not None:
+            return dlr(logits, goal)
+        if is_degenerate("dlr", logits[:, : goal.abstain].shape[1], targeted=True):
+            return margin(logits, goal._replace(target=target))
+        logits = goal.classes(logits)
+        ends = logits.gather(1, torch.stack((goal.y, target), 1))
+        return ends.diff(dim=1).squeeze(1) / _spread(logits, targeted=True)
+
+    return loss
+
+
+def _spread(logits: Tensor, *, targeted: bool) -> Tensor:
+    """The largest logit less the third, or less the mean of the third and the fourth, `[B]`."""
+    ordered = logits.topk(4 if targeted else 3, 1).values
+    return ordered[:, 0] - ordered[:, 2:].mean(1) + 1e-12
 
 
 def probability_margin(logits: Tensor, goal: Goal) -> Tensor:

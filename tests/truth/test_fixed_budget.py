@@ -15,7 +15,7 @@ from robustkit.audit.engine import Engine, Outcome, Task
 from robustkit.goal import Goal
 from robustkit.losses import LOSSES
 from robustkit.threat import ThreatModel
-from tests.truth.closed_form import PIXELS, Known, linear, pieces
+from tests.truth.closed_form import PIXELS, Known, closest_in_linf, linear, pieces
 
 NORMS = ("linf", "l2", "l1")
 COUNT = 24
@@ -223,3 +223,15 @@ def test_autoattack_has_its_published_parameters() -> None:
     assert (fab_t.steps, fab_t.restarts) == (100, 9)
     ce, dlr = map(build, suite("autoattack-rand", "linf").attacks)
     assert (ce.settings["eot"], dlr.settings["eot"]) == (20, 20)
+
+
+@pytest.mark.parametrize("attack", ["apgd-dlr", "apgd-t:targets=1"])
+def test_a_target_among_ten_has_to_beat_all_of_them(attack: str) -> None:
+    """Against the true label alone the ratio would stop where a third class wins."""
+    it = linear(10, 16)
+    target = (it.y + 5) % 10
+    best = torch.tensor([closest_in_linf(it, row, int(target[row])) for row in range(16)])
+    threat = ThreatModel("linf", 1.1 * best.float())
+    outcome = attacked(attack, it, threat, Goal(it.y, target))
+    assert_true(outcome, it, threat, Goal(it.y, target))
+    assert outcome.fooled.all()
