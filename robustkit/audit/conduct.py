@@ -40,6 +40,7 @@ from robustkit.report.run_directory import write_run
 
 UNTRUSTED = {
     "RK-ZERO-GRADIENT", "RK-UNBOUNDED", "RK-TRAIN-MODE", "RK-NONFINITE", "RK-CHANCE", "RK-TRANSFER",
+    "RK-BLACK-BOX",
 }  # fmt: skip
 """Findings that, at severity high, void the number."""
 
@@ -174,7 +175,7 @@ def _verdicts(
         mine = suspicion.after(standing, bout, clean)
         # A defense is always tried: no suite and no flag takes that away.
         if (plan.trials or ring.model.views) and standing.reached:
-            mine += trials.hold(ring, standing, clean, found)
+            mine += trials.hold(ring, standing, clean, [*found, *mine])
         right = clean.right(ring.samples.y)[standing.counted()]
         mine += adaptive.gap(standing, right)
         mine += _limits(plan, bout, standing, len(ring.samples))

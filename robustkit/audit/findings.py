@@ -111,7 +111,7 @@ FINDINGS: dict[str, FindingInfo] = {
     "RK-BLACK-BOX": FindingInfo(
         "A black box did what gradients could not",
         "An attack that only sees scores broke samples that gradient attacks had left: a sign "
-        "that the gradients mislead.",
+        "that the gradients mislead. Where it takes a tenth of all, the number is void.",
         "Raise the queries, and look for masked gradients.",
         "medium",
         (EVALUATING, AUTOATTACK),

@@ -32,7 +32,8 @@ BATCH = 1e-3
 ROUGH_NOISE = 4 / 255
 ROUGH = 0.1
 ONE_STEP = 0.01
-BLACK_BOX = 0.01
+BLACK_BOX, MISLED = 0.01, 0.1
+"""Shares that a black box takes from gradients by chance, and only where they mislead."""
 ROUNDED_OFF = 0.5
 
 
@@ -208,7 +209,7 @@ def _one_step(standing: Standing) -> list[Finding]:
 
 def _black_box(standing: Standing, attacks: list[str]) -> list[Finding]:
     """Samples that a black box broke after gradient attacks had left them."""
-    white = any(info(text.partition(":")[0]).access == "white-box" for text in attacks)
+    white = [name for name in attacks if info(name.partition(":")[0]).access == "white-box"]
     broken = 0
     for text in attacks:
         if info(text.partition(":")[0]).access in ("scores", "decisions"):
@@ -216,4 +217,11 @@ def _black_box(standing: Standing, attacks: list[str]) -> list[Finding]:
     if not white or broken <= BLACK_BOX * max(standing.reached, 1):
         return []
     message = f"Black-box attacks broke {broken} pictures that the gradient attacks had left."
-    return [finding("RK-BLACK-BOX", message, threat=standing.threat, broken=broken)]
+    # One step is no attack that has been given its chance.
+    misled = broken > MISLED * standing.reached and any(name != "fgsm" for name in white)
+    return [
+        finding(
+            "RK-BLACK-BOX", message, threat=standing.threat,
+            severity="high" if misled else "medium", broken=broken,
+        )
+    ]  # fmt: skip

@@ -52,14 +52,16 @@ PLACES = Trial("patch-rs:queries=400", "a black box that needs no gradient")
 SMOOTH = Trial("pgd:steps=20,eot=8,sigma=0.03", "a gradient averaged over noise")
 STAND_IN = Trial("pgd:steps=40,loss=margin,stand_in=true", "a stand-in for rounding (BPDA)")
 EXPECTED = Trial("pgd:steps=40,eot=10", "the expectation over the model's randomness")
+MUTE = {"RK-ZERO-GRADIENT", "RK-SATURATED", "RK-SOFTMAX", "RK-BLACK-BOX"}
+"""Findings after which gradients and scores may tell less than the bare decisions."""
 
 
 def choose(norm: str, findings: list[Finding], model: Classifier) -> list[Trial]:
     """The trials that fit a norm, the model, and what was found about it."""
     trials = [LONG, QUERIES, PLACES]
-    if model.views and norm in DECIDED:
-        trials.append(Trial(DECIDED[norm], "an attacker who sees decisions alone"))
     seen = {found.id for found in findings}
+    if norm in DECIDED and (model.views or seen & MUTE):
+        trials.append(Trial(DECIDED[norm], "an attacker who sees decisions alone"))
     if "RK-ZERO-GRADIENT" in seen:
         trials.insert(0, STAND_IN)
     if "RK-UNSTABLE" in seen:

@@ -8,9 +8,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import robustkit as rk
+from robustkit.audit.conduct import UNTRUSTED
 from robustkit.audit.plan import Bout
 from robustkit.audit.standing import Clean, Standing, Tally
 from robustkit.audit.suspicion import after
+from robustkit.zoo import load_model
 from tests.engine.small import labelled, linear, pictures
 from tests.trust import broken
 
@@ -23,15 +25,15 @@ def on_digits(module: nn.Module, threat: str = "linf:0.1", **settings: object) -
     return rk.audit(module, "zoo:digits", threat, samples=48, **settings)
 
 
-def fought(tallies: dict[str, int], names: tuple[str, ...] = ()) -> set[str]:
-    """The findings after made-up bouts of 100 samples: `names` are who fooled whom, in order."""
+def fought(tallies: dict[str, int], names: tuple[str, ...] = ()) -> dict[str, str]:
+    """Findings and severities after made-up bouts of 100: `names` are who fooled whom, in order."""
     standing = Standing("linf:0.1", 100)
     standing.reached = 100
     standing.tallies = {text: Tally(attempted=100, fooled=n) for text, n in tallies.items()}
     standing.attack = [*names, *[""] * (100 - len(names))]
     clean = Clean(torch.zeros(100), torch.ones(100), torch.ones(100, dtype=torch.bool), 10)
     bout = Bout(threat="linf:0.1", attacks=tuple(tallies), cascade=bool(names))
-    return {finding.id for finding in after(standing, bout, clean)}
+    return {finding.id: finding.severity for finding in after(standing, bout, clean)}
 
 
 def test_one_step_that_beats_many() -> None:
@@ -43,6 +45,37 @@ def test_a_black_box_that_beats_gradients() -> None:
     tallies = {"pgd": 10, "square": 5}
     assert "RK-BLACK-BOX" in fought(tallies, ("pgd",) * 10 + ("square",) * 5)
     assert "RK-BLACK-BOX" not in fought(tallies, ("pgd",) * 10 + ("square",))
+
+
+@pytest.mark.parametrize(
+    ("gradient", "broken", "severity"),
+    [("pgd", 10, "medium"), ("pgd", 11, "high"), ("fgsm", 30, "medium")],
+)
+def test_a_black_box_that_takes_a_tenth_of_all(gradient: str, broken: int, severity: str) -> None:
+    """It voids the number, unless all that was tried before it was one step."""
+    tallies = {gradient: 10, "square": broken}
+    names = (gradient,) * 10 + ("square",) * broken
+    assert fought(tallies, names)["RK-BLACK-BOX"] == severity
+    assert "RK-BLACK-BOX" in UNTRUSTED
+
+
+class Saturated(nn.Module):
+    """Probabilities that round to zero and one."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probabilities `[B,K]` of `x` `[B,C,H,W]`."""
+        return (1000 * self.net(x)).softmax(1)
+
+
+def test_where_scores_say_nothing_decisions_are_tried() -> None:
+    """Neither gradients nor scores lead anywhere, and the model is as weak as without all that."""
+    log = on_digits(Saturated(load_model("digits-standard").module), "linf:0.2", suite="quick")
+    assert log.threats[0].robust_accuracy < 0.05
+    assert any(attack.name.startswith("rays") for attack in log.threats[0].attacks)
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(2, True), (3, False)])
