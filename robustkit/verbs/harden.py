@@ -62,7 +62,9 @@ def command(model: str, **given: Any) -> None:
     """
     plan, wish, data = _planned(model, given)
     from robustkit.audit.device import choose_device
+    from robustkit.audit.suspicion import check_labels
     from robustkit.loading import load
+    from robustkit.verbs.flipping import answer
     from robustkit.verbs.hardening import facts, harden, split
 
     device = str(choose_device(plan.device))
@@ -70,6 +72,8 @@ def command(model: str, **given: Any) -> None:
     if classifier.access != "white-box":
         raise UserError("a model whose weights can be trained", model, "give its file and --arch")
     parts = split(data, given["held_out"], plan.seed)
+    for part in parts:
+        check_labels(part, answer(classifier, part.pixels([0])).shape[1])
     try:
         with watching() as progress:
             made = harden(plan, wish, model=classifier, data=parts, progress=progress)

@@ -164,6 +164,30 @@ def test_wrong_flags_are_told_before_anything_is_loaded(
     assert message in run("harden", "zoo:digits-standard", *words, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("shape", "label", "expected"),
+    [((1, 8, 8), 11, "labels from 0 to 9"), ((3, 8, 8), 1, "pictures of shape (3, 8, 8)")],
+)
+@pytest.mark.parametrize("wrong", ["data", "held-out"])
+def test_data_that_the_model_does_not_fit_is_told_before_training(
+    run: Run, tmp_path: Path, wrong: str, shape: tuple[int, ...], label: int, expected: str
+) -> None:
+    files = {}
+    for place, (size, top) in {wrong: (shape, label), "other": ((1, 8, 8), 1)}.items():
+        files[place] = tmp_path / f"{place}.npz"
+        x = np.random.default_rng(len(files)).random((12, *size), dtype=np.float32)
+        np.savez(files[place], x=x, y=np.arange(12) % 2 * top)
+    data, held_out = files[wrong], files["other"]
+    if wrong == "held-out":
+        data, held_out = held_out, data
+    done = run(
+        "harden", "zoo:digits-standard", "--data", str(data), "--held-out", str(held_out),
+        "--threat", "linf:0.1", "--out", str(tmp_path / "out"), code=4,
+    )  # fmt: skip
+    assert expected in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_paired_interval_is_the_published_one() -> None:
     # Newcombe 1998, table II: 36 of 50 right on both sides, 12 and 2 on one.
     low, high = paired_interval(both=36, gained=12, lost=2, samples=50)
