@@ -5,7 +5,8 @@ Deviations: the box is kept by projection, the first of the paper's three ways (
 by a change of variables, because tanh has no slope at 0 and 1 and pixels there would hardly move;
 every sample searches and aborts for itself; the l2 step of 0.003 is what 0.01 before tanh comes to
 on the mean pixel; in linf steps are at most a twentieth of the limit, and that is bisected to 1 %
-where it cannot be lowered by the published 10 % any more.
+where it cannot be lowered by the published 10 % any more; at the end the best point is drawn
+towards the nearest one of the boundary's linearisation, as far as that succeeds.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from robustkit.attacks.attack import (
     observe_nearest,
 )
 from robustkit.attacks.parts.adam import Moments, adam
+from robustkit.attacks.parts.drawn import gathered
 from robustkit.attacks.parts.gradient import Look, glance, look
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note, renew
 from robustkit.attacks.parts.reach import reach
@@ -96,9 +98,11 @@ def carlini_wagner(
         )
 
     def finish(problem: Problem, state: State) -> State:
-        """A look at the last point."""
+        """A look at the last point; where no margin is asked for, the best one drawn nearer."""
         logits, loss = glance(problem, state.x, score)
-        return observe_nearest(problem, state, asked_more(logits, problem.goal, confidence), loss)
+        sure = asked_more(logits, problem.goal, confidence)
+        state = observe_nearest(problem, state, sure, loss)
+        return state if confidence else gathered(problem, state)
 
     settings = {
         "steps": steps, "rounds": rounds, "step_size": step_size, "weight": weight,

@@ -16,17 +16,11 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Attack, Problem, State, begin, observe_nearest
-from robustkit.attacks.parts.drawn import drawn
+from robustkit.attacks.parts.drawn import gathered
 from robustkit.attacks.parts.gradient import glance, look
-from robustkit.attacks.parts.hyperplane import onto_hyperplane
 from robustkit.attacks.parts.penalty import Search, bisect, hinge, note
 from robustkit.attacks.parts.reach import reach
-from robustkit.losses import margin
 from robustkit.norms import spread
-
-TRIES = 6
-BEYOND = 1e-4
-"""How far beyond the boundary the linear answer is placed, as a share of the way."""
 
 
 class Memory(NamedTuple):
@@ -84,22 +78,12 @@ def ead(
     def finish(problem: Problem, state: State) -> State:
         """A look at the last point, and the best one drawn together."""
         state = observe_nearest(problem, state, *glance(problem, state.x, hinge))
-        return _gathered(problem, state)
+        return gathered(problem, state)
 
     settings = {
         "steps": steps, "rounds": rounds, "step_size": step_size, "beta": beta, "weight": weight
     }  # fmt: skip
     return Attack("ead", init, step, steps, finish, minimum_norm=True, settings=settings)
-
-
-def _gathered(problem: Problem, state: State) -> State:
-    """Go from the best point towards the nearest one of the linearised boundary, by bisection."""
-    seen = look(problem, state.x_adv, margin)
-    delta = state.x_adv - problem.x
-    rise = (seen.gradient * delta).flatten(1).sum(1) - seen.loss
-    aim = rise.nan_to_num(0.0).clamp_min(0) * (1 + BEYOND)
-    nearest = onto_hyperplane("l1", seen.gradient, aim, problem.threat.box(problem.x))
-    return drawn(problem, state, nearest, hinge, first=1.0, looks=TRIES)
 
 
 def _elastic(delta: Tensor, beta: float) -> Tensor:

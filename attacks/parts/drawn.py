@@ -4,10 +4,15 @@ import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Problem, State, observe_nearest
-from robustkit.attacks.parts.gradient import glance
+from robustkit.attacks.parts.gradient import glance, look
+from robustkit.attacks.parts.hyperplane import onto_hyperplane
 from robustkit.attacks.parts.reach import reach
-from robustkit.losses import Loss
+from robustkit.losses import Loss, margin
 from robustkit.norms import spread
+
+BEYOND = 1e-4
+"""How far beyond the boundary the linear answer is placed, as a share of the way."""
+LOOKS = 6
 
 
 def drawn(
@@ -29,3 +34,18 @@ def drawn(
         known, share = torch.where(reached, tried, known), torch.where(reached, share, tried)
         tried = (known + share) / 2
     return state
+
+
+def gathered(problem: Problem, state: State) -> State:
+    """Go from the best point towards the one that l1, l2 or linf would choose on a flat boundary.
+
+    What a penalty has spread over many pixels, or left beyond the boundary, is saved: exactly where
+    the model is linear, as far as bisection shows a success elsewhere. 7 forwards and 1 backward.
+    """
+    seen = look(problem, state.x_adv, margin)
+    delta = state.x_adv - problem.x
+    rise = (seen.gradient * delta).flatten(1).sum(1) - seen.loss
+    aim = rise.nan_to_num(0.0).clamp_min(0) * (1 + BEYOND)
+    box = problem.threat.box(problem.x)
+    nearest = onto_hyperplane(problem.threat.norm_name, seen.gradient, aim, box)
+    return drawn(problem, state, nearest, margin, first=1.0, looks=LOOKS)
