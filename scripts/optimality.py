@@ -52,7 +52,7 @@ FIRST = {"linf": 1 / 255, "l2": 1.0, "l1": 10.0}
 # Which attack each of ours is one of, its settings, its norms.
 OURS = (
     ("fmn", "fmn:steps=1000", "linf l2 l1 l0"),
-    ("pdpgd", "pdpgd:steps=1000", "linf l2 l1"),
+    ("pdpgd", "pdpgd:steps=995", "linf l2 l1"),
     ("ddn", "ddn:steps=1000", "l2"),
     ("deepfool", "deepfool", "linf l2"),
     ("carlini-wagner", "carlini-wagner:steps=999", "linf l2"),
@@ -110,7 +110,7 @@ def _run_ours(text: str, norm: str, meter: Meter, x: Tensor, y: Tensor) -> None:
     """One of our attacks, its restarts one after the other, nothing dropped."""
     attack = build(text)
     attack = attack if attack.minimum_norm else bisected(attack, rounds=ROUNDS)
-    threat = ThreatModel.parse(f"{norm}:1000000")
+    threat = ThreatModel(norm, 1.0 if norm == "linf" else 1e6)
     model, index = Classifier(meter), torch.arange(len(x))
     for restart in range(attack.restarts):
         problem = pose(model, x, Goal(y), threat, index=index, restart=restart)
