@@ -59,10 +59,6 @@ CASES = (
     Case("resnet20", "cifar10/test-1000", 8 / 255, "pgd-2", 2),
 )
 SMALLEST = CASES[1]
-HEAD = """\
-| network | objective | pairs | ms a step | over its passes |
-|---|---|---|---|---|"""
-
 PAGE = """\
 # Cost of one training step
 
