@@ -11,14 +11,16 @@ beside them. `--write` keeps both tables in reports/training-cost.md. Needs ../s
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from reference import (  # type: ignore[import-not-found]  # it lies beside this script
+    ROOT,
+    need_reference,
+)
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,8 +34,6 @@ from robustkit.defenses.training.trainer import Trainer
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT.parent / "shared" / "reference"
 BATCH = 128
 TARGET = 0.05
 FEWEST = 10
@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40, help="CPU time for each row")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    if not REFERENCE.is_dir():
-        sys.exit("the reference networks are not here: ../shared/reference")
-    sys.path.insert(0, str(REFERENCE))
+    need_reference()
     torch.set_num_threads(1)
     lines = [
         "| network | objective | pairs | ms a step | over its passes |",
@@ -141,7 +139,7 @@ def prepared(case: Case) -> tuple[Trainer, Callable[[], None]]:
 
     torch.manual_seed(0)
     model = Classifier(getattr(nets, case.arch)())
-    samples = rk.open_samples(REFERENCE / f"{case.data}.npz")
+    samples = rk.open_samples(need_reference() / f"{case.data}.npz")
     trainer = Trainer(model, samples, ThreatModel("linf", case.eps), recipe(case), seed=0)
     for _ in range(2):
         trainer.advance()

@@ -14,7 +14,6 @@ folder that has them) are left out, and the page says so.
 import argparse
 import contextlib
 import json
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import torch
 from metered import LIMIT, Meter, SpentError
 from optimality_page import SLACK, section
 from peer_attacks import Peer, peers
+from reference import MODELS, ROOT, need_reference
 from torch import Tensor
 
 from robustkit.attacks import bisected, build
@@ -35,16 +35,6 @@ from robustkit.loading import load, open_samples
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
-ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT.parent / "shared" / "reference"
-CIFAR = "mean=0.491373,0.482353,0.446667;std=0.247059,0.243529,0.261569"
-MODELS = {
-    "mnist/lenet5-standard": ("nets:lenet5", "none", "mnist/test-1000"),
-    "mnist/lenet5-adversarial": ("nets:lenet5", "none", "mnist/test-1000"),
-    "mnist/small-provable": ("nets:small_mnist", "none", "mnist/test-1000"),
-    "cifar10/cnn-a-adversarial": ("nets:cnn_a", CIFAR, "cifar10/sdp-200"),
-    "cifar10/resnet20-standard": ("nets:resnet20", "imagenet", "cifar10/test-1000"),
-}
 NORMS = ("linf", "l2", "l1", "l0")
 ROUNDS = 10
 # The first budget of fixed-budget peers, as AttackBench has them.
@@ -203,10 +193,10 @@ def measure(rival: Rival, model: Classifier, x: Tensor, y: Tensor, norm: str) ->
 
 def open_model(name: str, count: int) -> tuple[Classifier, Tensor, Tensor]:
     """A reference model, frozen, with its first `count` pictures and labels."""
-    arch, preprocess, data = MODELS[name]
-    model = load(REFERENCE / f"{name}.safetensors", arch=arch, preprocess=preprocess)
+    reference, (arch, preprocess, data) = need_reference(), MODELS[name]
+    model = load(reference / f"{name}.safetensors", arch=arch, preprocess=preprocess)
     model.module.eval().requires_grad_(False)
-    samples = open_samples(REFERENCE / f"{data}.npz", samples=count)
+    samples = open_samples(reference / f"{data}.npz", samples=count)
     return model, samples.pixels(slice(0, count)), samples.y
 
 
@@ -296,9 +286,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--write", action="store_true", help="make reports/optimality.md")
     arguments = parser.parse_args()
-    if not REFERENCE.is_dir():
-        sys.exit("the reference checkpoints are not here: ../shared/reference")
-    sys.path.insert(0, str(REFERENCE))
+    need_reference()
     torch.set_num_threads(1)
     cache = Cache(arguments.cache)
     run(arguments, cache)
