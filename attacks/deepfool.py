@@ -17,12 +17,9 @@ from robustkit.attacks.attack import Attack, Problem, State, begin, observe_near
 from robustkit.attacks.parts.drawn import drawn
 from robustkit.attacks.parts.gradient import glance, look
 from robustkit.attacks.parts.reach import movable, reach
-from robustkit.attacks.parts.targets import gap
 from robustkit.goal import rivals
-from robustkit.losses import margin
+from robustkit.losses import gap, margin
 from robustkit.norms import TINY, spread
-
-LOOKS = 6
 
 
 class Boundary(NamedTuple):
@@ -72,7 +69,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> A
         """A look at the last point, and the way back from the best one."""
         state = observe_nearest(problem, state, *glance(problem, state.x, margin))
         home = torch.zeros_like(problem.x)
-        return drawn(problem, state, home, margin, first=0.5, looks=LOOKS)
+        return drawn(problem, state, home, margin, first=0.5)
 
     settings = {"steps": steps, "overshoot": overshoot, "targets": targets}
     return Attack("deepfool", init, step, steps, finish, minimum_norm=True, settings=settings)

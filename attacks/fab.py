@@ -29,8 +29,8 @@ from robustkit.attacks.parts.gradient import Look, glance, look
 from robustkit.attacks.parts.hyperplane import onto_hyperplane
 from robustkit.attacks.parts.reach import reach
 from robustkit.attacks.parts.start import surface
-from robustkit.attacks.parts.targets import gap, likely
-from robustkit.losses import margin
+from robustkit.attacks.parts.targets import likely
+from robustkit.losses import gap, margin
 from robustkit.norms import spread
 
 ALPHA_MAX = 0.1

@@ -36,6 +36,22 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
     return _towards(goal, _of_label(logits, goal), rivals(logits, goal.label).amax(1))
 
 
+def gap(target: Tensor) -> Loss:
+    """By how much the logit of `target` `[B]` exceeds the true label's.
+
+    For a goal that has a target it is the margin, which is positive where that is reached.
+    """
+
+    def difference(logits: Tensor, goal: Goal) -> Tensor:
+        """The difference of two logits, `[B]`."""
+        if goal.target is not None:
+            return margin(logits, goal)
+        ends = torch.stack((goal.y, target), 1)
+        return goal.classes(logits).gather(1, ends).diff(dim=1).squeeze(1)
+
+    return difference
+
+
 def log_odds(logits: Tensor, goal: Goal) -> Tensor:
     """Log odds of the label, log p - log(1 - p), with the goal's sign.
 
@@ -71,6 +87,7 @@ def dlr_towards(target: Tensor) -> Loss:
     A direction for an attacker to whom any wrong class will do; where the goal has a target of its
     own it is `dlr`.
     """
+    ahead = gap(target)
 
     def loss(logits: Tensor, goal: Goal) -> Tensor:
         """The ratio, `[B]`."""
@@ -78,9 +95,7 @@ def dlr_towards(target: Tensor) -> Loss:
             return dlr(logits, goal)
         if is_degenerate("dlr", logits[:, : goal.abstain].shape[1], targeted=True):
             return margin(logits, goal._replace(target=target))
-        logits = goal.classes(logits)
-        ends = logits.gather(1, torch.stack((goal.y, target), 1))
-        return ends.diff(dim=1).squeeze(1) / _spread(logits, targeted=True)
+        return ahead(logits, goal) / _spread(goal.classes(logits), targeted=True)
 
     return loss
 

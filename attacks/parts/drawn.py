@@ -13,20 +13,18 @@ from robustkit.norms import spread
 BEYOND = 1e-4
 """How far beyond the boundary the linear answer is placed, as a share of the way."""
 LOOKS = 6
+"""How many shares of the way are tried."""
 
 
-def drawn(
-    problem: Problem, state: State, aim: Tensor, loss: Loss, *, first: float, looks: int
-) -> State:
+def drawn(problem: Problem, state: State, aim: Tensor, loss: Loss, *, first: float) -> State:
     """Go from the best point towards the perturbation `aim` `[B,C,H,W]`, by bisection.
 
-    `first` is the share of the way that is tried first, in (0, 1]; `looks` how many shares are
-    tried, each a forward.
+    `first` is the share of the way that is tried first, in (0, 1]; `LOOKS` are, each a forward.
     """
     delta = state.x_adv - problem.x
     share = torch.ones(len(delta), dtype=delta.dtype, device=delta.device)
     known, tried = torch.zeros_like(share), torch.full_like(share, first)
-    for _ in range(looks):
+    for _ in range(LOOKS):
         state = state._replace(x=reach(problem, torch.lerp(delta, aim, spread(tried, delta))))
         logits, value = glance(problem, state.x, loss)
         state = observe_nearest(problem, state, logits, value)
@@ -48,4 +46,4 @@ def gathered(problem: Problem, state: State) -> State:
     aim = rise.nan_to_num(0.0).clamp_min(0) * (1 + BEYOND)
     box = problem.threat.box(problem.x)
     nearest = onto_hyperplane(problem.threat.norm_name, seen.gradient, aim, box)
-    return drawn(problem, state, nearest, margin, first=1.0, looks=LOOKS)
+    return drawn(problem, state, nearest, margin, first=1.0)

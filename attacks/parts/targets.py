@@ -1,11 +1,9 @@
-"""Which wrong class a targeted restart goes for, and how far it is."""
+"""Which wrong class a targeted restart goes for."""
 
-import torch
 from torch import Tensor
 
 from robustkit.attacks.attack import Problem
-from robustkit.goal import Goal, rivals
-from robustkit.losses import Loss, margin
+from robustkit.goal import rivals
 
 
 def likely(problem: Problem) -> tuple[Tensor, int]:
@@ -19,19 +17,3 @@ def likely(problem: Problem) -> tuple[Tensor, int]:
     logits = rivals(problem.goal.classes(problem.model(problem.x)), problem.goal.y)
     again, rank = divmod(problem.restart, max(logits.shape[1] - 1, 1))
     return logits.argsort(1, descending=True)[:, rank], again
-
-
-def gap(target: Tensor) -> Loss:
-    """By how much the logit of `target` `[B]` exceeds the true label's.
-
-    For a goal that has a target it is the margin, which is positive where that is reached.
-    """
-
-    def difference(logits: Tensor, goal: Goal) -> Tensor:
-        """The difference of two logits, `[B]`."""
-        if goal.target is not None:
-            return margin(logits, goal)
-        ends = torch.stack((goal.y, target), 1)
-        return goal.classes(logits).gather(1, ends).diff(dim=1).squeeze(1)
-
-    return difference
