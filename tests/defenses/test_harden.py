@@ -12,13 +12,14 @@ import pytest
 from click.testing import Result
 
 import robustkit as rk
+from robustkit.audit.statistics import paired_interval
 from robustkit.defenses.training.guards import Scores
 from robustkit.defenses.training.loop import Training, train
 from robustkit.defenses.training.pace import within
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.errors import UserError
 from robustkit.threat import ThreatModel
-from robustkit.verbs.changes import changes, lines, paired_interval
+from robustkit.verbs.changes import changes, lines
 from robustkit.verbs.hardening import objections, split
 from robustkit.zoo import load_model, load_samples
 
