@@ -1,5 +1,6 @@
 """kill -9 at any moment, then the same command with --resume: the record of an unbroken run."""
 
+import contextlib
 import json
 import os
 import random
@@ -44,7 +45,8 @@ class Server:
         if kill_after is not None:
             over, _, _ = select.select([self.process.stdout], [], [], kill_after)
             if not over:
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                    os.kill(child, signal.SIGKILL)
         return int(self._answer()["code"])
 
     def _answer(self) -> dict[str, Any]:
