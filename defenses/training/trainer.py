@@ -10,7 +10,7 @@ from torch import Tensor
 from robustkit.defenses.training.augment import Album, Moves
 from robustkit.defenses.training.average import Followed, average_, copied
 from robustkit.defenses.training.inner import Batch
-from robustkit.defenses.training.objectives import objective, takes
+from robustkit.defenses.training.objectives import Objective, objective, takes
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.draws import Draws
 from robustkit.errors import UserError
@@ -69,12 +69,14 @@ class Trainer:
         self.epoch_steps = recipe.replays * (len(self.index) // self.batch_size)
         self.others = tuple(ThreatModel.parse(one, model.bounds) for one in recipe.others)
         self.teacher = _settled(model) if takes(recipe.objective, "teacher") else None
+        self.assembled: dict[str, Objective] = {}
         self.carried: dict[str, Tensor] = {}
         self.objective, self.falls, self.step = recipe.objective, 0, 0
         self.epoch = self._drawn(0)
         self.followed = Followed.of(self.average.module, self.model.module)
-        weights = [one for one in self.model.module.parameters() if one.requires_grad]
-        self.optimizer = _optimizer(weights, recipe)
+        self.weights = [one for one in self.model.module.parameters() if one.requires_grad]
+        self.optimizer = _optimizer(self.weights, recipe)
+        self.model.module.train()
 
     @property
     def progress(self) -> float:
@@ -104,17 +106,13 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """One step of the optimiser; returns its loss, a number on the device."""
-        self.model.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        own = self.recipe.settings if self.objective == self.recipe.objective else {}
-        minimised = objective(
-            self.objective, smoothing=self.recipe.smoothing, teacher=self.teacher,
-            others=self.others, **own,
-        )  # fmt: skip
+        minimised = self._minimised(self.objective)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss = minimised(self.model, self._batch(), self.now).mean()
-        self.optimizer.zero_grad()
+        for weight in self.weights:
+            weight.grad = None
         loss.backward()
         self.optimizer.step()
         self.step += 1
@@ -153,6 +151,16 @@ class Trainer:
         torch.set_rng_state(kept["rng"])
         if kept["cuda_rng"] is not None:
             torch.cuda.set_rng_state(kept["cuda_rng"], self.device)
+
+    def _minimised(self, name: str) -> Objective:
+        """The objective of that name with this run's settings, put together once."""
+        if name not in self.assembled:
+            own = self.recipe.settings if name == self.recipe.objective else {}
+            self.assembled[name] = objective(
+                name, smoothing=self.recipe.smoothing, teacher=self.teacher, others=self.others,
+                **own,
+            )  # fmt: skip
+        return self.assembled[name]
 
     def _batch(self) -> Batch:
         """The pictures of this step, moved and mirrored; epochs differ in order."""
