@@ -1,0 +1,38 @@
+"""Telling tensors of two devices apart, on a machine that has one.
+
+Torch's `meta` device has shapes and no numbers: what is computed there meets no other device, and
+what asks for a number fails. It stands for an accelerator.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+ELSEWHERE = torch.device("meta")
+# Copies between devices are what they are for.
+MOVING = {"_to_copy", "copy_"}
+
+
+class OneDevice(TorchDispatchMode):
+    """No operator inside takes tensors of two devices; single numbers of the host may be mixed in.
+
+    Torch itself lets an index lie on the host, and waits for it to be copied.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Look at what the operator is given, then let it work."""
+        given = tree_leaves((args, kwargs))
+        met = {part.device.type for part in given if isinstance(part, Tensor) and part.dim()}
+        if len(met) > 1 and func.overloadpacket.__name__ not in MOVING:
+            raise RuntimeError(f"{func} was given tensors of {' and '.join(sorted(met))}")
+        return func(*args, **(kwargs or {}))
