@@ -40,6 +40,12 @@ def test_help_of_the_group_imports_nothing_heavy() -> None:
         assert short in text
 
 
+def test_the_package_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "robustkit", "explain", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "Usage: robustkit explain" in done.stdout
+
+
 def test_help_of_an_audit_imports_nothing_heavy() -> None:
     heavy, text = imported_by("audit", "--help")
     assert heavy == set()
