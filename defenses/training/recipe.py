@@ -124,6 +124,8 @@ def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int 
             f"{name} for {threat.text}",
             "leave --recipe out",
         )  # fmt: skip
+    if objective == "ibp" and threat.norm_name != "linf":
+        raise UserError("a linf threat for IBP", threat.text, "write --threat linf:0.1")
     settings = {"shift": max(1, width // 8), **_schedule(name, threat)}
     settings |= OWN.get(objective, {})
     return tuned(Recipe(objective=objective, **settings), words)

@@ -489,3 +489,9 @@ def test_freed_memory_is_not_asked_for_again() -> None:
         torch.ones(2_000_000)
     pages = 5 * 4 * 2_000_000 // resource.getpagesize()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 2
+
+
+def test_interval_bounds_are_for_linf_alone() -> None:
+    assert recipe("ibp", THREAT).objective == "ibp"
+    with pytest.raises(UserError, match=r"got l2:0\.5"):
+        recipe("ibp", ThreatModel.parse("l2:0.5"))
