@@ -56,7 +56,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         {
             **_everywhere(("apgd-ce", "apgd-t", *LAST)),
             "l1": (*WIDE, *LAST),
-            "patch": ("masked-apgd:restarts=5", "patch-rs:queries=1000"),
+            "patch": ("masked-apgd:steps=30,restarts=15", "patch-rs:queries=1000"),
             "spatial": ("worst-of-k", "rotation-translation"),
             "flow": ("stadv",),
             "corruption": KIND_BY_KIND,

@@ -2,9 +2,9 @@
 
 LaVAN (Karmon et al. 2018, arXiv 1801.02608, algorithm 1) with signs of gradients in place of
 gradients. Deviations: the loss is the log odds instead of a difference of logits; the place is
-searched for: every place of a grid, and the place where the linearised loss gains most, is painted
-with the steepest colours and looked at in one batch; the worst is attacked, the next one with
-every restart.
+searched for: a place drawn in each cell of a grid, and at first the place where the linearised loss
+gains most, are painted with the steepest colours and looked at in one batch; the worst is attacked.
+Every restart draws other places.
 """
 
 from functools import cache
@@ -38,8 +38,8 @@ def masked_pgd(  # noqa: PLR0913 - the parts of the sentence, all keyword-only
 ) -> Attack:
     """PGD inside a patch; norm: patch.
 
-    `position` is "worst" (of `grid` times `grid` places), "random", or "fixed" at the shares `row`
-    and `column` of the room there is, from 0 (top, left) to 1. `step_size` is in pixel units;
+    `position` is "worst" (of `grid` times `grid` drawn places), "random", or "fixed" at the shares
+    `row` and `column` of the room there is, from 0 (top, left) to 1. `step_size` is in pixel units;
     without it, 2.5 ranges of a pixel / steps. Raises UserError for another position.
 
     >>> masked_pgd(steps=20, position="random").steps
@@ -180,28 +180,27 @@ def _worst(problem: Problem, loss: Loss, grid: int) -> tuple[Tensor, Tensor]:
     gradient = look(problem, x, loss).gradient
     colours = torch.where(gradient > 0, problem.high, problem.low)
     colours = torch.where(gradient == 0, x, colours)
-    places = _join(
-        _grid(problem, grid),
-        best_place(gradient * (colours - x), problem.eps, shape),
-    )
+    places = _drawn(problem, grid)
+    if not problem.restart:
+        places = _join(places, best_place(gradient * (colours - x), problem.eps, shape))
     count = places.top.shape[1]
     index = torch.arange(len(x), device=x.device).repeat_interleave(count)
     inside = Rectangle(*(part.flatten() for part in places)).mask(x)
     pictures = torch.where(inside, colours[index], x[index])
     value = loss(problem.model(pictures), problem.goal.take(index)).reshape(-1, count)
-    order = value.nan_to_num().argsort(1, descending=True)
-    chosen = order[:, min(problem.restart, count - 1), None]
-    place = Rectangle(*(part.gather(1, chosen).squeeze(1) for part in places))
+    worst = value.nan_to_num().argmax(1, keepdim=True)
+    place = Rectangle(*(part.gather(1, worst).squeeze(1) for part in places))
     mask = place.mask(x)
     return torch.where(mask, colours, x), mask
 
 
-def _grid(problem: Problem, grid: int) -> Rectangle:
-    """The places of a grid over the room there is, every part `[B, grid * grid]`."""
-    ticks = torch.linspace(0, 1, grid, device=problem.x.device)
-    pairs = torch.cartesian_prod(ticks, ticks).repeat(len(problem.x), 1)
+def _drawn(problem: Problem, grid: int) -> Rectangle:
+    """A place drawn in each cell of a grid over all places, every part `[B, grid * grid]`."""
+    ticks = torch.arange(grid, device=problem.x.device)
+    inside = problem.draws.at(problem.restart, 2).uniform((grid * grid, 2))
+    shares = ((torch.cartesian_prod(ticks, ticks) + inside) / grid).flatten(0, 1)
     eps = problem.eps.repeat_interleave(grid * grid)
-    places = placed(problem.x, eps, problem.threat.shape, (pairs[:, 0], pairs[:, 1]))
+    places = placed(problem.x, eps, problem.threat.shape, (shares[:, 0], shares[:, 1]))
     return Rectangle(*(part.reshape(-1, grid * grid) for part in places))
 
 

@@ -123,6 +123,29 @@ def test_random_places_differ_by_sample_and_restart(name: str) -> None:
     assert len(places) > 8
 
 
+class Hidden(nn.Module):
+    """Sensitive to bright paint in one rectangle, which no gradient shows before it is covered."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        covered = (x[:, :, 4:7, 6:9].mean((1, 2, 3)) - 0.95).relu()
+        value = 0.001 * x.sum((1, 2, 3)) + 1000 * covered - 1
+        return torch.stack((torch.zeros_like(value), value), 1)
+
+
+@pytest.mark.parametrize("name", ["masked-pgd", "masked-apgd"])
+def test_every_restart_looks_at_other_places(name: str) -> None:
+    """What lies between the places of one grid is found by the next ones."""
+    x = torch.full((16, *SHAPE), 0.5)
+    goal = torch.zeros(16, dtype=torch.int64)
+
+    def found(restarts: int) -> int:
+        text = f"{name}:steps=2,grid=3,restarts={restarts}"
+        return int(rk.attack(text, Classifier(Hidden()), x, goal, "patch:3x3").fooled.sum())
+
+    assert found(1) < 8
+    assert found(60) >= 15
+
+
 def test_a_mask_confines_the_patch() -> None:
     """Where the best place is out of reach, the best of those in reach is taken."""
     model, x, _ = vulnerable(0, 0)
