@@ -34,11 +34,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(temporary).unlink()
         if not isinstance(error, OSError):
             raise
-        raise ToolError(
-            "a folder that can be written",
-            f"{error.strerror or error}: {path.parent}",
-            "free some space, or choose another folder",
-        ) from error
+        raise _unwritable(path.parent, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,8 +42,29 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def need_folder(folder: Path) -> None:
+    """See, before long work, that files can be written to a folder; it is not made yet.
+
+    Raises ToolError where they cannot.
+    """
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, suffix=PARTIAL):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def sweep(folder: Path) -> None:
     """Remove what writes that were killed left below `folder`."""
     for path in folder.rglob(f".*{PARTIAL}"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _unwritable(folder: Path, error: OSError) -> ToolError:
+    return ToolError(
+        "a folder that can be written",
+        f"{error.strerror or error}: {folder}",
+        "free some space, or choose another folder",
+    )

@@ -79,7 +79,7 @@ class Robustkit(click.Group):
             code = error.exit_code
         except KeyboardInterrupt as stop:
             code = 143 if isinstance(stop, Terminated) else 130
-            note = "; ".join(getattr(stop, "__notes__", ())) or "nothing was left to resume"
+            note = "; ".join(getattr(stop, "__notes__", ())) or "nothing new was finished"
             click.echo(plain(f"interrupted: {note}"), err=True)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

@@ -101,7 +101,7 @@ def _opened(path: Path) -> Image.Image:
     ) as error:
         raise RefusedError(
             "a picture that can be read",
-            f"{path.parent.name}/{path.name} ({error})",
+            f"{Path(*path.parts[-2:])} ({error})",
             "mend the file or take it out of the data set",
         ) from None
 

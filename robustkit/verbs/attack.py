@@ -52,8 +52,10 @@ def command(model: str, **given: Any) -> None:
         samples=given["samples"], seed=given["seed"], batch_size=given["batch_size"],
         device=given["device"], **{key: given[key] for key in map(dest, LOADING)},
     )  # fmt: skip
+    from robustkit.atomic import need_folder
     from robustkit.verbs.examples import Examples, make_examples
 
+    need_folder(folder)
     with watching() as progress:
         made = make_examples(plan, target=given["to"], classes=given["classes"], progress=progress)
     written: Examples = made.as_pictures() if given["format"] == "png" else made

@@ -67,9 +67,11 @@ def train(model: str, **given: Any) -> None:
         attacks=["masked-pgd"], samples=given["samples"], seed=given["seed"],
         device=given["device"], **{key: given[key] for key in map(dest, LOADING)},
     )  # fmt: skip
+    from robustkit.atomic import need_folder
     from robustkit.audit.device import choose_device
     from robustkit.loading import load, open_samples
 
+    need_folder(Path(given["out"]).parent)
     classifier = load(model, device=str(choose_device(plan.device)), **plan.loading())
     samples = open_samples(plan.data, samples=plan.samples)
     facts = _trained(classifier, samples, given)

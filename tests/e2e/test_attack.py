@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -126,3 +127,11 @@ def test_nothing_to_attack_is_no_error(run, folder) -> None:
     summary = json.loads(run(*WORDS[:-1], "1", "--to", "0", "--out", "made", "--json").stdout)
     assert (summary["samples"], summary["attacked"], summary["written"]) == (1, 0, 0)
     run(*WORDS[:-1], "1", "--to", "0", "--out", "pictures", "--format", "png")
+
+
+def test_nothing_is_attacked_for_a_folder_that_cannot_be(run, folder, monkeypatch) -> None:
+    (folder / "file").write_text("")
+    unasked = "robustkit.verbs.examples.make_examples"
+    monkeypatch.setattr(unasked, lambda *_, **__: pytest.fail("attacked first"))
+    error = run(*WORDS, "--threat", "linf:0.1", "--out", "file/made", code=3).stderr
+    assert "expected a folder that can be written" in error

@@ -125,7 +125,7 @@ def test_names_from_a_file(run, digit, folder) -> None:
     ("words", "said", "code"),
     [
         (("nothing.png", "zoo:digits-standard"), "IMAGE, a picture file", 2),
-        (("text.png", "zoo:digits-standard"), "a picture that can be read", 4),
+        (("text.png", "zoo:digits-standard"), "got text.png (", 4),
         (("nine.png", "zoo:digits"), "zoo:digits-standard", 2),
         (("nine.png", "nothing.pt"), "nothing.pt", 2),
         (("nine.png", "zoo:digits-standard", "--to", "10"), "a class from 0 to 9", 2),

@@ -202,6 +202,7 @@ def test_a_sheet_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
         (("train", "zoo:digits-standard", "--size", "0.001"), 2, "pixel"),
         (("train", "zoo:digits-standard", "--steps", "0"), 2, "steps"),
         (("train", "zoo:digits-standard", "--to", "77"), 2, "class"),
+        (("train", "zoo:digits-standard", "--out", "broken.png/p.png"), 3, "written"),
     ],
 )
 def test_what_cannot_be_done_is_said(
