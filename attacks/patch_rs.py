@@ -19,6 +19,7 @@ from robustkit.attacks.parts.gradient import glance
 from robustkit.attacks.square import HALVINGS
 from robustkit.draws import Draws
 from robustkit.losses import LOSSES
+from robustkit.precision import exact
 from robustkit.rectangle import Rectangle, drawn_place
 
 SHARE = 0.4
@@ -102,10 +103,10 @@ def _recoloured(problem: Problem, best: Candidate, t: Tensor, queries: int) -> C
     draws = problem.draws.at(problem.restart, t)
     height, width = best.place.height, best.place.width
     schedule = [mark * queries / 10000 for mark in HALVINGS]
-    halved = sum((t > mark).double() for mark in schedule)
+    halved = sum(exact(t > mark) for mark in schedule)
     side = (SHARE * 0.5**halved * height * width).sqrt().round().long().clamp_min(1)
     side = torch.minimum(side, torch.minimum(height, width))
-    drawn = draws.at(1).uniform((2,)).double()
+    drawn = exact(draws.at(1).uniform((2,)))
     top = best.place.top + (drawn[:, 0] * (height - side + 1)).long()
     left = best.place.left + (drawn[:, 1] * (width - side + 1)).long()
     colour = _corners(problem, draws.at(2).signs((problem.x.shape[1],)))

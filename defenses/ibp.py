@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
+from robustkit import precision
 from robustkit.defenses.ibp_rules import Interval, function_rule, gamma, module_rule
 from robustkit.errors import UserError
 from robustkit.model import Classifier
@@ -186,6 +187,8 @@ def check(model: Classifier, threat: ThreatModel) -> None:
     """Raise UserError unless there are bounds for such a model and threat."""
     if threat.norm_name != "linf" or threat.mask is not None:
         raise UserError("a linf threat for interval bounds", threat.text, "write --threat linf:0.1")
+    if model.device.type in precision.SINGLE:
+        raise UserError("a device with float64", model.device.type, "write --device cpu")
     if model.dtype not in (torch.float32, torch.float64):
         raise UserError(
             "weights in float32 or float64", str(model.dtype), "convert the model with .float()"

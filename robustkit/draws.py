@@ -76,4 +76,4 @@ class Draws(NamedTuple):
 
     def integers(self, high: int | Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Integers in [0, high), int64 `[B, *shape]`; `high` is a number or broadcasts."""
-        return (self.uniform(shape).double() * high).long()
+        return ((self.bits(shape) >> 7) * high) >> 24

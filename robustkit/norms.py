@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustkit.draws import Draws
+from robustkit.precision import exact
 
 Box = tuple[Tensor, Tensor]
 """Lowest and highest admissible perturbation of every pixel, `low <= 0 <= high`, `[B, ...]`."""
@@ -152,7 +153,7 @@ def _steepest_l1(gradient: Tensor, eps: Tensor, box: Box | None) -> Tensor:
         return torch.zeros_like(flat).scatter(1, best, step).reshape(gradient.shape)
     room = torch.where(gradient > 0, box[1], -box[0]).flatten(1) * (flat != 0)
     order = flat.abs().argsort(1, descending=True)
-    rooms = room.gather(1, order).double()
+    rooms = exact(room.gather(1, order))
     spent = rooms.cumsum(1) - rooms
     take = (eps[:, None] - spent).clamp_min(0).minimum(rooms).to(flat)
     step = torch.zeros_like(flat).scatter(1, order, take) * flat.sign()

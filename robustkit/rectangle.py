@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustkit.draws import Draws
 from robustkit.norms import Box, Norm
+from robustkit.precision import exact
 
 WHOLE = 1e-3
 """What rounding may take from a side that is a whole number of pixels."""
@@ -44,7 +45,7 @@ def sides(like: Tensor, eps: Tensor, shape: tuple[int, int] = (1, 1)) -> tuple[T
     (tensor([2]), tensor([2]))
     """
     high, wide = like.shape[2:]
-    unit = (eps.double() * (high * wide) / (shape[0] * shape[1])).sqrt()
+    unit = (exact(eps) * (high * wide) / (shape[0] * shape[1])).sqrt()
     height, width = ((side * unit + WHOLE).floor().long() for side in shape)
     return height.clamp_max(high), width.clamp_max(wide)
 
@@ -55,7 +56,7 @@ def inside_sums(values: Tensor, height: Tensor, width: Tensor) -> Tensor:
     Minus infinity where the rectangle would stick out.
     """
     _, high, wide = values.shape
-    table = torch.nn.functional.pad(values.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    table = torch.nn.functional.pad(exact(values).cumsum(1).cumsum(2), (1, 0, 1, 0))
     row = torch.arange(high, device=values.device)[None]
     column = torch.arange(wide, device=values.device)[None]
     bottom, right = row + height[:, None], column + width[:, None]
@@ -118,17 +119,17 @@ def placed(
     height, width = sides(like, eps, shape)
     rooms = like.shape[2] - height, like.shape[3] - width
     top, left = (
-        torch.minimum((part.double() * (room + 1)).long(), room)
+        torch.minimum((exact(part) * (room + 1)).long(), room)
         for part, room in zip(share, rooms, strict=True)
     )
     return Rectangle(top, left, height, width)
 
 
 def _extent(seen: Tensor) -> Tensor:
-    """From the first to the last True of `[B, N]`, both counted, `[B]` float64; 0 without any."""
-    first = seen.double().argmax(1)
-    last = seen.shape[1] - seen.flip(1).double().argmax(1)
-    return torch.where(seen.any(1), last - first, 0).double()
+    """From the first to the last True of `[B, N]`, both counted, `[B]`; 0 without any."""
+    first = exact(seen).argmax(1)
+    last = seen.shape[1] - exact(seen.flip(1)).argmax(1)
+    return exact(torch.where(seen.any(1), last - first, 0))
 
 
 def _only(delta: Tensor, rectangle: Rectangle) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustkit.norms import TINY, Box, spread
+from robustkit.precision import exact
 
 ROUNDS = 12
 
@@ -42,7 +43,7 @@ def _largest_first(slope: Tensor, walls: Tensor, rise: Tensor, _shape: Tensor) -
     """Magnitudes that fill the walls from the largest slope down until the rise is made."""
     order = slope.argsort(1, descending=True)
     steep, rooms = slope.gather(1, order), walls.gather(1, order)
-    gains = (steep * rooms).double()
+    gains = exact(steep * rooms)
     before = gains.cumsum(1) - gains
     take = (rise[:, None] - before).clamp_min(0) / steep.clamp_min(TINY)
     return torch.zeros_like(slope).scatter(1, order, take.to(slope).minimum(rooms))

@@ -12,6 +12,7 @@ from torch import Tensor
 from robustkit.defenses.detectors.detector import Detector, Fitting
 from robustkit.defenses.detectors.features import Seen, layers_of
 from robustkit.model import Classifier
+from robustkit.precision import exact
 
 SHRINKAGE = 0.1
 """Share of the covariance that is replaced by a multiple of the identity."""
@@ -53,7 +54,8 @@ class Mahalanobis(Detector):
 
 def _whitening(centred: Tensor) -> Tensor:
     """A matrix `[D, D]` that makes the covariance of `centred` `[N, D]` the identity."""
-    covariance = centred.double().T @ centred.double() / len(centred)
+    centred = exact(centred)
+    covariance = centred.T @ centred / len(centred)
     scale = covariance.diagonal().mean().clamp_min(1e-12)
     eye = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * scale * eye

@@ -48,11 +48,15 @@ class Stream(Draws):
         return self.levels(shape).float().div_(2**16).add_(0.5)
 
     def levels(self, shape: Sequence[int]) -> Tensor:
-        """Uniform int16 of the whole range, `[B, *shape]`: four of one drawn word."""
-        count = len(self.key) * prod(shape)
-        words = torch.empty(-(-count // 4), dtype=torch.int64, device=self.key.device)
+        """Uniform int16 of the whole range, `[B, *shape]`; on the CPU four of one drawn word."""
+        size, device = (len(self.key), *shape), self.key.device
+        if device.type != "cpu":
+            drawn = torch.empty(size, dtype=torch.int16, device=device)
+            return drawn.random_(-(2**15), 2**15, generator=self._generator())
+        count = prod(size)
+        words = torch.empty(-(-count // 4), dtype=torch.int64)
         words.random_(-(2**63), None, generator=self._generator())
-        return words.view(torch.int16)[:count].reshape(-1, *shape)
+        return words.view(torch.int16)[:count].reshape(size)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal float32, `[B, *shape]`."""

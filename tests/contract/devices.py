@@ -1,7 +1,7 @@
 """Telling tensors of two devices apart, on a machine that has one.
 
 Torch's `meta` device has shapes and no numbers: what is computed there meets no other device, and
-what asks for a number fails. It stands for an accelerator.
+what asks for a number fails. It stands for an accelerator, one without float64 at that.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ MOVING = {"_to_copy", "copy_"}
 
 
 class OneDevice(TorchDispatchMode):
-    """No operator inside takes tensors of two devices; single numbers of the host may be mixed in.
+    """No operator inside takes tensors of two devices, or gives float64 elsewhere.
 
-    Torch itself lets an index lie on the host, and waits for it to be copied.
+    Single numbers of the host may be mixed in. Torch itself lets an index lie on the host, and
+    waits for it to be copied.
     """
 
     def __torch_dispatch__(
@@ -35,4 +36,8 @@ class OneDevice(TorchDispatchMode):
         met = {part.device.type for part in given if isinstance(part, Tensor) and part.dim()}
         if len(met) > 1 and func.overloadpacket.__name__ not in MOVING:
             raise RuntimeError(f"{func} was given tensors of {' and '.join(sorted(met))}")
-        return func(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs or {}))
+        for part in tree_leaves(found):
+            if isinstance(part, Tensor) and part.device == ELSEWHERE:
+                assert part.dtype != torch.float64, f"{func} gave float64"
+        return found

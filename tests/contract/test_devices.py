@@ -8,18 +8,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from robustkit import precision
 from robustkit.attacks.attack import State
 from robustkit.defenses.denoise import denoiser
 from robustkit.defenses.denoise.guarded import guarded
+from robustkit.defenses.ibp import check
 from robustkit.defenses.training.objectives import OBJECTIVES, takes
 from robustkit.defenses.training.recipe import PATCHES, Recipe
 from robustkit.defenses.training.stream import Stream
 from robustkit.defenses.training.trainer import Trainer
+from robustkit.errors import UserError
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 from tests.contract.cases import CASES, COUNT, quick, task
 from tests.contract.devices import ELSEWHERE, OneDevice
+
+
+@pytest.fixture(autouse=True)
+def without_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "SINGLE", {ELSEWHERE.type})
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
@@ -28,7 +36,8 @@ def test_an_attack_keeps_to_the_device(name: str, norm: str) -> None:
     if attack.prepare:
         pytest.skip("what is prepared looks at numbers, which this device does not have")
     work = task(norm)
-    work = replace(work, model=work.model.on(ELSEWHERE))
+    model = Classifier(work.model.module.float(), device=ELSEWHERE)
+    work = replace(work, model=model)
     with OneDevice(), work.model.frozen(), torch.set_grad_enabled(attack.gradient):
         problem = work.pose(torch.arange(COUNT), 0, 0)
         state = attack.step(problem, attack.step(problem, attack.init(problem)))
@@ -82,6 +91,22 @@ def test_training_keeps_to_the_device(name: str) -> None:
         loss = [trainer.advance() for _ in range(2)][-1]
     assert loss.device == ELSEWHERE
     assert all(weight.grad is None or weight.grad.device == ELSEWHERE for weight in trainer.weights)
+
+
+def test_interval_bounds_ask_for_float64() -> None:
+    with pytest.raises(UserError, match="a device with float64"):
+        check(Classifier(Net(), device=ELSEWHERE), ThreatModel("linf", 0.1))
+
+
+def test_exact_numbers_are_those_of_the_device() -> None:
+    x = torch.zeros(2)
+    assert precision.exact(x).dtype == torch.float64
+    assert precision.exact(x.to(ELSEWHERE)).dtype == torch.float32
+
+
+def test_float64_is_seen() -> None:
+    with OneDevice(), pytest.raises(AssertionError, match="gave float64"):
+        torch.zeros(3, device=ELSEWHERE).double()
 
 
 def test_a_tensor_left_on_the_host_is_seen() -> None:
