@@ -50,10 +50,10 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("small_mnist", "mnist/test-1000", 0.3, "pgd-at", 10),
-    Case("small_mnist", "mnist/test-1000", 0.1, "fgsm-rs", 1),
-    Case("lenet5", "mnist/test-1000", 0.3, "pgd-at", 10),
-    Case("lenet5", "mnist/test-1000", 0.1, "fgsm-rs", 1),
+    Case("small_mnist", "mnist/test-10000", 0.3, "pgd-at", 10),
+    Case("small_mnist", "mnist/test-10000", 0.1, "fgsm-rs", 1),
+    Case("lenet5", "mnist/test-10000", 0.3, "pgd-at", 10),
+    Case("lenet5", "mnist/test-10000", 0.1, "fgsm-rs", 1),
     Case("resnet20", "cifar10/test-1000", 8 / 255, "fgsm-rs", 1),
     Case("resnet20", "cifar10/test-1000", 8 / 255, "n-fgsm", 1),
     Case("resnet20", "cifar10/test-1000", 8 / 255, "pgd-2", 2),
