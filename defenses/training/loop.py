@@ -24,7 +24,7 @@ from robustkit.defenses.training.guards import (
     remedy,
     validate,
 )  # fmt: skip
-from robustkit.defenses.training.objectives import ONE_STEP, UNATTACKED
+from robustkit.defenses.training.objectives import ONE_STEP, UNATTACKED, VOTES
 from robustkit.defenses.training.recipe import Recipe
 from robustkit.defenses.training.trainer import Trainer
 from robustkit.loading.samples import Samples
@@ -64,6 +64,7 @@ class Entry(Record):
 class Training:
     """What came of a run. `best` has the highest robust accuracy on validation of all epochs.
 
+    In training for a vote, of which attacks on the model alone say little, it is the last one.
     `before` are the scores of the model as it came, on the same pictures. A run whose ladder of
     remedies ended has an alarm as its `status`; `best` is then the best of its healthy epochs, or
     the model as it came.
@@ -177,7 +178,7 @@ class _Run:
         """Validate the average, keep it if it is the best so far, and save."""
         trainer = self.trainer
         scores = validate(trainer.average, trainer.pictures(trainer.held), trainer.threats)
-        if not guessing(seen) and self._worth(scores) > self._worth(self.scores):
+        if not guessing(seen) and self._better(scores):
             self.scores, self.best = scores, copied(trainer.average.module)
         warm = trainer.eps_share == 1
         warnings = {
@@ -193,10 +194,17 @@ class _Run:
         self._save()
         self.watch(entry)
 
-    def _worth(self, scores: Scores) -> tuple[bool, float, float]:
-        """What makes an epoch better: clean accuracy within its limit, then robust, then clean."""
-        drop = self.before.clean - scores.clean
-        return drop <= self.trainer.recipe.max_clean_drop + 1e-9, scores.robust, scores.clean
+    def _better(self, scores: Scores) -> bool:
+        """Clean accuracy within its limit comes first, then robust, then clean.
+
+        Where robustness is to come from a vote, the later epoch is the better one.
+        """
+        least = self.before.clean - self.trainer.recipe.max_clean_drop - 1e-9
+        if (scores.clean >= least) != (self.scores.clean >= least):
+            return scores.clean >= least
+        if self.trainer.objective in VOTES:
+            return True
+        return (scores.robust, scores.clean) > (self.scores.robust, self.scores.clean)
 
     def _entry(self, seen: Probe, **more: Any) -> Entry:
         trainer = self.trainer

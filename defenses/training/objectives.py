@@ -150,6 +150,9 @@ def trades_awp(*, gamma: float = 0.005, smoothing: float = 0.0) -> Objective:
 UNATTACKED = ("gaussian", "masked", "denoise-pixel", "denoise-hgd", "denoise-stability")
 """The objectives whose pictures are made for something else than to fool what is trained."""
 
+VOTES = ("gaussian", "masked")
+"""Those that prepare a model for a vote: an attack on the model alone says little of the vote."""
+
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "pgd-at": pgd_at,
     "pgd-2": partial(pgd_at, steps=2, length=0.5),

@@ -16,7 +16,15 @@ from robustkit.defenses.stage import Stage
 from robustkit.defenses.training import loop
 from robustkit.defenses.training.augment import Album, Moves
 from robustkit.defenses.training.average import Followed, average_, copied
-from robustkit.defenses.training.guards import Probe, alarm, guessing, probe, remedy, validate
+from robustkit.defenses.training.guards import (
+    Probe,
+    Scores,
+    alarm,
+    guessing,
+    probe,
+    remedy,
+    validate,
+)
 from robustkit.defenses.training.inner import Batch, steep
 from robustkit.defenses.training.loop import Entry, train
 from robustkit.defenses.training.objectives import pgd_at
@@ -366,6 +374,39 @@ def test_a_model_that_fools_the_loss_it_learned_is_told_of(monkeypatch: pytest.M
     done = train(load_model("digits-standard"), digits(200), THREAT, recipe)
     assert [entry.flattered for entry in done.log] == [True]
     assert "flatters" in warnings(done.log[0])[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "cleans", "kept"),
+    [
+        ("pgd-at", (0.9, 0.9, 0.9), 0.8),
+        ("gaussian", (0.9, 0.9, 0.9), 0.2),
+        ("gaussian", (0.9, 0.9, 0.1), 0.5),
+    ],
+)
+def test_the_best_epoch_is_the_most_robust_or_the_last_before_a_vote(
+    monkeypatch: pytest.MonkeyPatch, name: str, cleans: tuple[float, ...], kept: float
+) -> None:
+    """Clean accuracy within its limit counts first in both."""
+    told = iter([(0.9, 0.1), *zip(cleans, (0.8, 0.5, 0.2), strict=True)])
+
+    def validated(*_: object) -> Scores:
+        clean, robust = next(told)
+        return Scores(clean=clean, robust=robust, samples=20)
+
+    monkeypatch.setattr(loop, "validate", validated)
+    changes = {"objective": name, "epochs": 3, "max_clean_drop": 0.5}
+    done = train(
+        load_model("digits-standard"), digits(200), THREAT, QUICK.model_copy(update=changes)
+    )
+    assert done.scores.robust == kept
+    last = all(
+        torch.equal(one, other)
+        for one, other in zip(
+            done.best.module.parameters(), done.last.module.parameters(), strict=True
+        )
+    )
+    assert last == (kept == 0.2)
 
 
 def test_validation_pictures_are_never_trained_on() -> None:
