@@ -150,7 +150,7 @@ def trades_awp(*, gamma: float = 0.005, smoothing: float = 0.0) -> Objective:
 UNATTACKED = ("gaussian", "masked", "denoise-pixel", "denoise-hgd", "denoise-stability")
 """The objectives whose pictures are made for something else than to fool what is trained."""
 
-VOTES = ("gaussian", "masked")
+VOTES = ("gaussian", "masked", "denoise-stability")
 """Those that prepare a model for a vote: an attack on the model alone says little of the vote."""
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
