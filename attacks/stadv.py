@@ -1,10 +1,11 @@
 """StAdv: pixels are not repainted but moved, smoothly, by a field of flow.
 
 Xiao et al. 2018, arXiv 1801.02612, equations 1 to 4: bilinear sampling along a flow, found by
-minimising the margin plus `weight` times the flow's total variation (equation 4, weight 0.05 as
-published). Deviations: Adam instead of L-BFGS with a line search, so that every sample has a step
-of its own and costs one forward and backward; a budget, `flow:PIXELS`, bounds how far a pixel's
-source may lie; the first success counts.
+minimising a loss plus `weight` times the flow's total variation (equation 4). Deviations: Adam
+instead of L-BFGS with a line search, so that every sample has a step of its own and costs one
+forward and backward; a budget, `flow:PIXELS`, bounds how far a pixel's source may lie, and the
+first success within it counts, so smoothness has no weight unless it is given one, and the loss is
+the log odds. As published: `stadv:weight=0.05,loss=margin`.
 """
 
 import torch
@@ -25,7 +26,11 @@ STEP, FIRST = 0.1, 0.01
 
 
 def stadv(
-    *, steps: int = 100, step_size: float | None = None, weight: float = 0.05, loss: str = "margin"
+    *,
+    steps: int = 100,
+    step_size: float | None = None,
+    weight: float = 0.0,
+    loss: str = "log-odds",
 ) -> Attack:
     """The spatially transformed attack; norm: flow.
 

@@ -24,7 +24,7 @@ LP = ("linf", "l2", "l1")
 CLIMBS = {
     **dict.fromkeys(LP, ("apgd-ce", "apgd-dlr")),
     "l0": ("sigma-zero:steps=300",),
-    "patch": ("masked-pgd",),
+    "patch": ("masked-pgd:steps=20,restarts=5",),
     "spatial": ("rotation-translation:rotations=7,shifts=3", "worst-of-k:queries=40"),
     "flow": ("stadv",),
     "corruption": ("corruption",),
