@@ -28,6 +28,7 @@ LP = ("linf", "l2", "l1")
 WIDE = ("apgd-ce:wide=true", "apgd-t:targets=5,wide=true")
 LAST = ("fab-t:steps=50,targets=3,minimum=false", "square:queries=1000")
 PUBLISHED_LAST = ("fab-t:minimum=false", "square")
+NARROW = ("sigma-zero:steps=300", "fmn:steps=200")
 KIND_BY_KIND = tuple(f"corruption:kind={kind}" for kind in COMMON)
 TRANSFER = tuple(f"{name}-fgsm@surrogate" for name in ("mi", "di", "ti", "vmi"))
 ALONE = ("corruption",)
@@ -44,6 +45,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         False,
         {
             **_everywhere(("fgsm", "pgd:steps=20", "apgd-ce:steps=50")),
+            "l0": ("sigma-zero:steps=100",),
             "patch": ("masked-pgd:steps=20", "masked-pgd:steps=20,position=random"),
             "spatial": ("worst-of-k", "rotation-translation:rotations=7,shifts=3"),
             "flow": ("stadv:steps=20",),
@@ -56,6 +58,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
         {
             **_everywhere(("apgd-ce", "apgd-t", *LAST)),
             "l1": (*WIDE, *LAST),
+            "l0": NARROW,
             "patch": ("masked-apgd:steps=30,restarts=15", "patch-rs:queries=1000"),
             "spatial": ("worst-of-k", "rotation-translation"),
             "flow": ("stadv",),
@@ -80,7 +83,7 @@ SUITES: dict[str, tuple[str, bool, dict[str, Attacks]]] = {
             "linf": ("fmn:steps=200", "pdpgd:steps=200"),
             "l2": ("ddn:steps=200", "fmn:steps=200"),
             "l1": ("pdpgd:steps=300", "fmn:steps=200"),
-            "l0": ("sigma-zero:steps=300", "fmn:steps=200"),
+            "l0": NARROW,
         },
     ),
     "transfer": (
