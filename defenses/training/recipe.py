@@ -12,8 +12,8 @@ from robustkit.records import Record
 from robustkit.threat import ThreatModel
 
 PRESETS = ("fast", "standard", "strong")
-EPOCHS = 30
-"""Of a preset; an objective by its own name is trained for `Recipe`'s 10."""
+SMALL: dict[str, Any] = {"epochs": 30, "lr": 0.1}
+"""Of a preset for small budgets and other norms."""
 DRAWN_EPOCHS = {"fast": 10, "standard": 15, "strong": 20}
 DRAWN: dict[str, Any] = {"optimizer": "adamw", "lr": 4e-3, "warm_up": 0.2, "shift": 1}
 DENOISER: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "warm_up": 0.5, "shift": 0,
@@ -188,5 +188,5 @@ def _schedule(name: str, threat: ThreatModel) -> dict[str, Any]:
     """How long and how fast."""
     if threat.norm_name == "linf" and not is_small(threat):
         return {"epochs": DRAWN_EPOCHS.get(name, 15), **DRAWN}
-    found: dict[str, Any] = {"epochs": EPOCHS} if name in PRESETS else {}
+    found = SMALL if name in PRESETS else {}
     return {**found, "smoothing": 0.1} if name == "strong" else found

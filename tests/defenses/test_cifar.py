@@ -39,8 +39,8 @@ def test_the_fast_preset_makes_a_small_network_clearly_harder_to_fool(reference:
     clean = Recipe(objective="gaussian", epochs=8, lr=0.1, flip=True)
     undefended = train(Classifier(network()), known, ThreatModel("l2", 0.0), clean).last
     preset = recipe("fast", THREAT, width=32)
-    assert (preset.objective, preset.epochs) == ("n-fgsm", 30)
-    preset = preset.model_copy(update={"flip": True, "lr": 0.1, "epochs": 10})
+    assert (preset.objective, preset.epochs, preset.lr) == ("n-fgsm", 30, 0.1)
+    preset = preset.model_copy(update={"flip": True, "epochs": 10})
     done = train(undefended, known, THREAT, preset)
     assert done.status == "complete"
     attacks = ["apgd-ce:steps=20"]
