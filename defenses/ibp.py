@@ -183,10 +183,15 @@ def _differences(layer: nn.Module, x: Interval, y: Tensor, unit: float) -> Tenso
     return lowest - error - error.gather(1, y[:, None])
 
 
+def need_linf(threat: ThreatModel, *, masked: bool = True) -> None:
+    """Raise UserError for a threat of another norm, and unless `masked` for one with a mask."""
+    if threat.norm_name != "linf" or (threat.mask is not None and not masked):
+        raise UserError("a linf threat for interval bounds", threat.text, "write --threat linf:0.1")
+
+
 def check(model: Classifier, threat: ThreatModel) -> None:
     """Raise UserError unless there are bounds for such a model and threat."""
-    if threat.norm_name != "linf" or threat.mask is not None:
-        raise UserError("a linf threat for interval bounds", threat.text, "write --threat linf:0.1")
+    need_linf(threat, masked=False)
     if model.device.type in precision.SINGLE:
         raise UserError("a device with float64", model.device.type, "write --device cpu")
     if model.dtype not in (torch.float32, torch.float64):

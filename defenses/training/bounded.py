@@ -2,11 +2,10 @@
 
 from torch import Tensor
 
-from robustkit.defenses.ibp import Bounds
+from robustkit.defenses.ibp import Bounds, need_linf
 from robustkit.defenses.ibp_rules import Interval
 from robustkit.defenses.training.assembly import Objective, cross_entropy
 from robustkit.defenses.training.inner import Batch
-from robustkit.errors import UserError
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
 
@@ -20,8 +19,7 @@ def ibp(*, kappa: float = 0.5) -> Objective:
     """
 
     def objective(model: Classifier, batch: Batch, threat: ThreatModel) -> Tensor:
-        if threat.norm_name != "linf":
-            raise UserError("a linf threat for IBP", threat.text, "write --threat linf:0.1")
+        need_linf(threat)
         clean = 1 - (1 - kappa) * batch.share
         low, high = threat.bounds
         eps = float(threat.eps)

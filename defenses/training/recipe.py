@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from robustkit.attacks.written import defaults, read_settings
+from robustkit.defenses.ibp import need_linf
 from robustkit.defenses.training.objectives import OBJECTIVES, takes
 from robustkit.errors import UserError
 from robustkit.records import Record
@@ -125,8 +126,8 @@ def recipe(name: str, threat: ThreatModel, *, several: bool = False, width: int 
             f"{name} for {threat.text}",
             "leave --recipe out",
         )  # fmt: skip
-    if objective == "ibp" and threat.norm_name != "linf":
-        raise UserError("a linf threat for IBP", threat.text, "write --threat linf:0.1")
+    if objective == "ibp":
+        need_linf(threat)
     settings = {"shift": max(1, width // 8), **_schedule(name, threat)}
     settings |= OWN.get(objective, {})
     return tuned(Recipe(objective=objective, **settings), words)
