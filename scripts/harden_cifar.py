@@ -20,6 +20,7 @@ import torch
 from harden_mnist import (  # type: ignore[import-not-found]  # it lies beside this script
     KEPT,
     Row,
+    audits,
     kept,
     outcome,
     robust,
@@ -83,7 +84,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     if arguments.write:
         text = PAGE.format(
-            device=audited(arguments.out, "fast", "after")["environment"]["device"],
+            device=audits(arguments.out / "fast")[1]["environment"]["device"],
             learned=learned, samples=arguments.samples, rows="\n".join(lines),
             torch=torch.__version__, robustkit=rk.__version__,
         )  # fmt: skip
@@ -109,20 +110,10 @@ def finish(out: Path, name: str, words: list[str]) -> dict[str, Any]:
     return kept(out, name, [*fixed, "--suite", "autoattack", *words], "harden_cifar:resnet18")
 
 
-def audited(out: Path, name: str, when: str) -> dict[str, Any]:
-    """The log of an audit before or after."""
-    log: dict[str, Any] = json.loads((out / name / when / "audit.json").read_text())
-    return log
-
-
 def line(row: Row, out: Path, facts: dict[str, Any]) -> str:
     """A row of the table."""
     recipe = json.loads((out / row.name / "recipe.json").read_text())["recipe"]
-    audits = [
-        json.loads((out / row.name / when / "audit.json").read_text())
-        for when in ("before", "after")
-    ]
-    trained = facts["seconds"] - sum(audit["seconds"] for audit in audits)
+    trained = facts["seconds"] - sum(log["seconds"] for log in audits(out / row.name))
     cells = (
         f"`{row.asked}`",
         f"{recipe['objective']}, {recipe['epochs']} epochs",

@@ -209,10 +209,7 @@ def line(row: Row, out: Path) -> str:
 
 def robust(row: Row, run: Path) -> str:
     """What the audits say of each threat; of the network before only where that was trained."""
-    before, after = (
-        json.loads((run / when / "audit.json").read_text())["threats"]
-        for when in ("before", "after")
-    )
+    before, after = (log["threats"] for log in audits(run))
     texts = []
     for old, new in zip(before, after, strict=True):
         low, high = new["interval"]
@@ -220,6 +217,11 @@ def robust(row: Row, run: Path) -> str:
         start = "" if row.start == "untrained" else f"{old['robust_accuracy']:.1%} to "
         texts.append(f"{which}{start}**{new['robust_accuracy']:.1%}** [{low:.1%}, {high:.1%}]")
     return "; ".join(texts)
+
+
+def audits(run: Path) -> list[dict[str, Any]]:
+    """The logs of the audits before and after a run."""
+    return [json.loads((run / when / "audit.json").read_text()) for when in ("before", "after")]
 
 
 def learnt(facts: dict[str, Any]) -> str:
