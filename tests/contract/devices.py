@@ -9,35 +9,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from tests.contract.operators import Watch
 
 ELSEWHERE = torch.device("meta")
 # Copies between devices are what they are for.
 MOVING = {"_to_copy", "copy_"}
 
 
-class OneDevice(TorchDispatchMode):
+class OneDevice(Watch):
     """No operator inside takes tensors of two devices, or gives float64 elsewhere.
 
     Single numbers of the host may be mixed in. Torch itself lets an index lie on the host, and
     waits for it to be copied.
     """
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Look at what the operator is given, then let it work."""
+    def look(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], found: Any) -> None:
+        """Compare the devices of what was given, and the kind of number that came of it."""
         given = tree_leaves((args, kwargs))
         met = {part.device.type for part in given if isinstance(part, Tensor) and part.dim()}
         if len(met) > 1 and func.overloadpacket.__name__ not in MOVING:
             raise RuntimeError(f"{func} was given tensors of {' and '.join(sorted(met))}")
-        found = func(*args, **(kwargs or {}))
         for part in tree_leaves(found):
             if isinstance(part, Tensor) and part.device == ELSEWHERE:
                 assert part.dtype != torch.float64, f"{func} gave float64"
-        return found

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.contract.operators import Watch
 
 # Operators whose result's shape, or whose answer, has to be known to the host.
 WAITING = {
@@ -23,18 +24,12 @@ MASKABLE = {"index", "index_put", "index_put_", "_index_put_impl_"}
 COPYING = {"cpu", "numpy", "tolist", "__array__", "allclose"}
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(Watch):
     def __init__(self, seen: Counter[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own lacks a type
         self.seen = seen
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def look(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], found: Any) -> None:
         name = func.overloadpacket.__name__
         if name in WAITING:
             self.seen[name] += 1
@@ -42,7 +37,6 @@ class _Operators(TorchDispatchMode):
             self.seen[f"{name} by a mask"] += 1
         if name == "repeat_interleave" and func._overloadname == "Tensor":
             self.seen["repeat_interleave by a tensor"] += 1
-        return func(*args, **(kwargs or {}))
 
 
 class _Copies(TorchFunctionMode):

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from robustkit import precision
-from robustkit.attacks.attack import State
 from robustkit.defenses.denoise import denoiser
 from robustkit.defenses.denoise.guarded import guarded
 from robustkit.defenses.ibp import check
@@ -21,7 +19,7 @@ from robustkit.errors import UserError
 from robustkit.loading.samples import Samples
 from robustkit.model import Classifier
 from robustkit.threat import ThreatModel
-from tests.contract.cases import CASES, COUNT, quick, task
+from tests.contract.cases import CASES, COUNT, net, quick, task
 from tests.contract.devices import ELSEWHERE, OneDevice
 
 
@@ -42,24 +40,7 @@ def test_an_attack_keeps_to_the_device(name: str, norm: str) -> None:
         problem = work.pose(torch.arange(COUNT), 0, 0)
         state = attack.step(problem, attack.step(problem, attack.init(problem)))
         state = attack.finish(problem, state) if attack.finish else state
-    assert {part.device.type for part in leaves(state)} == {ELSEWHERE.type}
-
-
-def leaves(state: State) -> list[Tensor]:
-    """Every tensor of a state."""
-    return [part for part in tree_leaves(state) if isinstance(part, Tensor)]
-
-
-class Net(nn.Module):
-    """A small network with batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
-        self.head = nn.Linear(4 * 7 * 7, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x).flatten(1))
+    assert {part.device.type for part in tree_leaves(state)} == {ELSEWHERE.type}
 
 
 @pytest.fixture
@@ -76,7 +57,8 @@ def unhindered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_keeps_to_the_device(name: str) -> None:
     if name in ("e-at", "masked"):
         pytest.skip("the host waits for a number: which threat it is, how large a mask")
-    model = Classifier(Net(), device=ELSEWHERE)
+    model = net((3, 16, 16))
+    model = Classifier(model.module.float(), device=ELSEWHERE)
     if name.startswith("denoise-"):
         model = guarded(denoiser("dncnn", 3).to(ELSEWHERE), model)
     data = Samples(
@@ -95,7 +77,7 @@ def test_training_keeps_to_the_device(name: str) -> None:
 
 def test_interval_bounds_ask_for_float64() -> None:
     with pytest.raises(UserError, match="a device with float64"):
-        check(Classifier(Net(), device=ELSEWHERE), ThreatModel("linf", 0.1))
+        check(net().on(ELSEWHERE), ThreatModel("linf", 0.1))
 
 
 def test_exact_numbers_are_those_of_the_device() -> None:
